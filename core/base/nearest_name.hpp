@@ -1,0 +1,15 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace reprefill {
+
+/// "; did you mean X?" for the known name within edit distance 3 (and less than half of the word), else "".
+std::string did_you_mean(std::string_view found, std::span<const std::string> known);
+
+/// "; allowed: a, b, c" preceded by the nearest name where there is one.
+std::string nearest_and_allowed(std::string_view found, std::span<const std::string> known);
+
+}  // namespace reprefill

@@ -1,0 +1,73 @@
+#include "core/pipeline/layer_runner.hpp"
+
+#include <algorithm>
+
+namespace reprefill::pipeline {
+
+LayerRunner::LayerRunner(Machine& machine, Request& request, const SystemEnvironment& environment,
+                         std::uint32_t prefill_block_tokens, Loader* loader)
+    : machine_(machine),
+      request_(request),
+      environment_(environment),
+      block_tokens_(prefill_block_tokens),
+      loader_(loader) {}
+
+void LayerRunner::begin() {
+  const OpContext context = this->context(-1);
+  const Op framework = machine_.host(context, {.kind = HostTaskKind::framework}, {});
+  const Op tokenised =
+      machine_.host(context, {.kind = HostTaskKind::tokenise, .count = request_.prompt_tokens}, framework);
+  const std::uint64_t num_blocks = request_.prompt_tokens / environment_.store_block_tokens;
+  previous_ = machine_.host(context, {.kind = HostTaskKind::look_up, .count = num_blocks}, tokenised);
+}
+
+Deps LayerRunner::project(int layer_idx) {
+  Deps projected;
+  for (std::uint32_t first = 0; first < request_.own_tokens; first += block_tokens_) {
+    const std::uint32_t count = std::min(block_tokens_, request_.own_tokens - first);
+    projected.add(machine_.project(context(layer_idx), {.first = first, .count = count}, previous_));
+  }
+  if (request_.append) append_layer(layer_idx, projected);
+  return projected;
+}
+
+void LayerRunner::append_layer(int layer_idx, const Deps& projected) {
+  const layout::StoreLayout& layout = loader_->layout();
+  const AppendPlan& plan = *request_.append;
+  const Bytes size = layout.layer_bytes_written(layer_idx, plan.num_tokens);
+  PieceList pieces;
+  pieces.bytes = size;
+  const Op copied = machine_.copy(context(layer_idx), std::move(pieces), CopyRoute::gpu_to_staging, projected);
+  loader_->note_write(plan.segment, layer_idx, machine_.write(context(layer_idx), plan.segment, size, copied));
+  request_.account.appended += size;
+}
+
+void LayerRunner::attend(int layer_idx, const KvView& view, const Deps& loaded_and_projected) {
+  Op last;
+  for (std::uint32_t first = 0; first < request_.own_tokens; first += block_tokens_) {
+    const std::uint32_t count = std::min(block_tokens_, request_.own_tokens - first);
+    Deps deps = loaded_and_projected;
+    deps.add(last);
+    last = machine_.attend(context(layer_idx), request_, {.first = first, .count = count}, view, deps);
+  }
+  previous_ = last;
+}
+
+Op LayerRunner::first_token() {
+  const HostTask update{.kind = HostTaskKind::cache_update, .count = request_.account.pieces_needed};
+  const bool updates = update.count > 0;
+  if (updates && environment_.path.cache_update == CacheUpdate::inline_) {
+    previous_ = machine_.host(context(-1), update, previous_);
+  }
+  const Op token = machine_.first_token(context(-1), previous_);
+  if (updates && environment_.path.cache_update == CacheUpdate::after) machine_.host(context(-1), update, token);
+  return token;
+}
+
+KvView everything(const Request& request) {
+  return {.prefix_tokens = request.stored_tokens,
+          .kept_k_tokens = request.stored_tokens,
+          .kept_v_tokens = request.stored_tokens};
+}
+
+}  // namespace reprefill::pipeline

@@ -1,0 +1,167 @@
+#include "core/pipeline/loader.hpp"
+
+namespace reprefill::pipeline {
+namespace {
+
+std::uint64_t write_key(SegmentId segment, int layer_idx) {
+  return PieceKey::make(segment, layer_idx, PieceKind::key, 0).packed;
+}
+
+}  // namespace
+
+Loader::Loader(const SystemEnvironment& environment, const LoadParams& /*params*/, cache::TieredCache& cache,
+               const layout::StoreLayout& layout)
+    : environment_(environment), cache_(cache), layout_(layout), track_fills_(environment.max_in_flight > 1) {}
+
+Bytes Loader::piece_bytes(PieceKey key) const {
+  return layout_.piece_bytes(key, environment_.segment_tokens(key.segment()));
+}
+
+void Loader::note_moves(Residency& residency) {
+  for (const cache::Move& move : moves_) {
+    if (move.decision == cache::Decision::demoted) residency.demoted.add(move.key, move.bytes);
+  }
+  moves_.clear();
+}
+
+void Loader::look_up(RequestAccount& account, std::span<const PieceKey> wanted, PinnedPieces& pinned,
+                     Residency& residency) {
+  for (const PieceKey key : wanted) {
+    const Bytes size = piece_bytes(key);
+    ++account.pieces_needed;
+    account.payload_needed += size;
+    const std::optional<cache::Tier> tier = cache_.lookup(key);
+    if (tier && track_fills_) {
+      if (const auto fill = fills_.find(key.packed); fill != fills_.end()) residency.fills.add(fill->second);
+    }
+    if (tier == cache::Tier::gpu) {
+      ++account.pieces_gpu_hits;
+      account.payload_gpu_hits += size;
+      residency.gpu.add(key, size);
+      pinned.push_back(key);
+    } else if (tier == cache::Tier::host) {
+      ++account.pieces_host_hits;
+      account.payload_host_hits += size;
+      residency.host.add(key, size);
+      pinned.push_back(key);
+      cache_.try_promote(key, moves_);
+    } else {
+      residency.missing.add(key, size);
+      const std::optional<cache::Tier> entered = cache_.admit_loaded(key, size, moves_);
+      if (entered) pinned.push_back(key);
+      if (entered && track_fills_) residency.entered.push_back(key);
+      if (entered == cache::Tier::host) residency.to_host_tier.add(key, size);
+    }
+  }
+  note_moves(residency);
+}
+
+PieceList Loader::not_resident(std::span<const PieceKey> wanted) const {
+  PieceList pieces;
+  for (const PieceKey key : wanted) {
+    if (!cache_.find(key)) pieces.add(key, piece_bytes(key));
+  }
+  return pieces;
+}
+
+void Loader::admit_prefetched(PieceKey key, const Op& loaded, Residency& residency, PinnedPieces& pinned) {
+  const Bytes size = piece_bytes(key);
+  const std::optional<cache::Tier> entered = cache_.admit_loaded(key, size, moves_);
+  if (entered) {
+    pinned.push_back(key);
+    if (track_fills_) fills_[key.packed] = loaded;
+  }
+  if (entered == cache::Tier::host) residency.to_host_tier.add(key, size);
+  note_moves(residency);
+}
+
+void Loader::add_write_deps(const PieceList& pieces, Deps& deps) const {
+  if (writes_.empty()) return;
+  std::uint64_t last = ~std::uint64_t{0};
+  for (const PieceKey key : pieces.keys) {
+    const std::uint64_t wanted = write_key(key.segment(), key.layer_idx());
+    if (wanted == last) continue;
+    last = wanted;
+    if (const auto write = writes_.find(wanted); write != writes_.end()) deps.add(write->second);
+  }
+}
+
+ReadOp Loader::issue_read(Machine& machine, OpContext context, PieceList pieces, ReadPriority priority,
+                          const Deps& deps) {
+  Deps all = deps;
+  add_write_deps(pieces, all);
+  return machine.read(context, std::move(pieces), priority, all);
+}
+
+Deps Loader::fetch(Machine& machine, OpContext context, Residency residency, ReadPriority priority,
+                   const Deps& read_deps, RequestAccount& account) {
+  Deps ready = residency.fills;
+  const CopyRoute route =
+      priority == ReadPriority::demand ? CopyRoute::staging_to_gpu_demand : CopyRoute::staging_to_gpu_prefetch;
+  if (!residency.demoted.empty()) {
+    // Victims leave GPU pages that the workspace lends out meanwhile: nothing waits for their copy.
+    machine.copy(context, std::move(residency.demoted), CopyRoute::gpu_to_host_tier, read_deps);
+  }
+  if (!residency.host.empty()) {
+    Deps deps = read_deps;
+    deps.add(residency.fills);
+    ready.add(machine.copy(context, std::move(residency.host), CopyRoute::host_tier_to_gpu, deps));
+  }
+  if (!residency.missing.empty()) {
+    account.payload_read += residency.missing.bytes;
+    const ReadOp read = issue_read(machine, context, residency.missing, priority, read_deps);
+    account.payload_requested += read->requested;
+    account.num_reads += read->num_requests;
+    const Op copied = machine.copy(context, residency.missing, route, Op(read));
+    ready.add(copied);
+    for (const PieceKey key : residency.entered) fills_[key.packed] = copied;
+    if (!residency.to_host_tier.empty()) {
+      machine.copy(context, std::move(residency.to_host_tier), CopyRoute::staging_to_host_tier, Op(read));
+    }
+  } else if (!residency.to_host_tier.empty()) {
+    machine.copy(context, std::move(residency.to_host_tier), CopyRoute::staging_to_host_tier, read_deps);
+  }
+  return ready;
+}
+
+Deps Loader::fetch_identification(Machine& machine, OpContext context, PieceList keys, PieceList enters_host,
+                                  const Deps& deps, RequestAccount& account) {
+  account.identification_read += keys.bytes;
+  const ReadOp read = issue_read(machine, context, keys, ReadPriority::demand, deps);
+  account.identification_requested += read->requested;
+  account.num_reads += read->num_requests;
+  if (!enters_host.empty()) {
+    machine.copy(context, std::move(enters_host), CopyRoute::staging_to_host_tier, Op(read));
+  }
+  return machine.copy(context, std::move(keys), CopyRoute::staging_to_gpu_demand, Op(read));
+}
+
+Op Loader::prefetch(Machine& machine, OpContext context, PieceList pieces, const Deps& deps, RequestAccount& account,
+                    std::vector<Op>& issued) {
+  account.payload_read += pieces.bytes;
+  account.prefetch_read += pieces.bytes;
+  const ReadOp read = issue_read(machine, context, pieces, ReadPriority::prefetch, deps);
+  account.payload_requested += read->requested;
+  account.num_reads += read->num_requests;
+  const Op copied = machine.copy(context, std::move(pieces), CopyRoute::staging_to_gpu_prefetch, Op(read));
+  issued.push_back(read);
+  issued.push_back(copied);
+  return copied;
+}
+
+void Loader::unpin(PinnedPieces& pinned) {
+  for (const PieceKey key : pinned) cache_.unpin(key);
+  pinned.clear();
+  if (fills_.size() > 4096) {
+    erase_if(fills_, [](const auto& fill) { return fill.second->done(); });
+  }
+}
+
+void Loader::note_write(SegmentId segment, int layer_idx, const Op& write) {
+  if (writes_.size() > 256) {
+    erase_if(writes_, [](const auto& entry) { return entry.second->done(); });
+  }
+  writes_[write_key(segment, layer_idx)] = write;
+}
+
+}  // namespace reprefill::pipeline

@@ -1,0 +1,34 @@
+#include "core/pipeline/request.hpp"
+
+namespace reprefill::pipeline {
+
+RequestAccount& RequestAccount::operator+=(const RequestAccount& other) {
+  identification_needed += other.identification_needed;
+  identification_read += other.identification_read;
+  identification_requested += other.identification_requested;
+  identification_host_hits += other.identification_host_hits;
+  payload_needed += other.payload_needed;
+  payload_read += other.payload_read;
+  payload_requested += other.payload_requested;
+  payload_host_hits += other.payload_host_hits;
+  payload_gpu_hits += other.payload_gpu_hits;
+  payload_useful += other.payload_useful;
+  payload_useful_from_reads += other.payload_useful_from_reads;
+  prefetch_read += other.prefetch_read;
+  prefetch_used += other.prefetch_used;
+  needed_from_ssd_after_leader += other.needed_from_ssd_after_leader;
+  num_reads += other.num_reads;
+  pieces_needed += other.pieces_needed;
+  pieces_gpu_hits += other.pieces_gpu_hits;
+  pieces_host_hits += other.pieces_host_hits;
+  prefetch_pieces_declined += other.prefetch_pieces_declined;
+  num_identifications += other.num_identifications;
+  num_fallback_layers += other.num_fallback_layers;
+  kv_tokens_in_pieces += other.kv_tokens_in_pieces;
+  kv_tokens_kept += other.kv_tokens_kept;
+  kv_tokens_stored += other.kv_tokens_stored;
+  appended += other.appended;
+  return *this;
+}
+
+}  // namespace reprefill::pipeline

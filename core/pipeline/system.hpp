@@ -1,0 +1,62 @@
+// A Re-Prefill system: a plan of operations, written once and run on every machine.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/cache/tiered_cache.hpp"
+#include "core/layout/store_layout.hpp"
+#include "core/model/geometry.hpp"
+#include "core/pipeline/machine.hpp"
+#include "core/pipeline/request.hpp"
+#include "core/pipeline/software_path.hpp"
+#include "core/pipeline/task.hpp"
+
+namespace reprefill::pipeline {
+
+/// What a system is built for; outlives it.
+struct SystemEnvironment {
+  ModelGeometry geometry;
+  SoftwarePath path;
+  std::uint32_t store_block_tokens = 64;
+  int max_in_flight = 1;
+  /// Length of a stored segment in tokens.
+  std::function<std::uint32_t(SegmentId)> segment_tokens;
+};
+
+class System {
+ public:
+  virtual ~System() = default;
+  /// The coroutine that serves one request, from arrival to its first token. `request` and `machine` outlive it.
+  virtual Task serve(Machine& machine, Request& request) = 0;
+  /// False: stored prefixes are of no use to it, everything is computed.
+  virtual bool reuses_prefix() const { return true; }
+  /// Where this system's pieces lie in the store; null for a system that stores nothing.
+  virtual const layout::StoreLayout* store_layout() const { return nullptr; }
+  virtual cache::TieredCache* cache() { return nullptr; }
+  /// The largest working set of one layer for a request with this many stored tokens; `check` compares it with the
+  /// workspace and staging sizes.
+  virtual Bytes one_layer_working_set(std::uint32_t stored_tokens) const = 0;
+  virtual Bytes workspace() const { return Bytes{0}; }
+  virtual Bytes staging() const { return Bytes{std::uint64_t{1} << 40}; }
+};
+
+/// One row of the table of systems: everything `reprefill systems` prints and a scenario may say.
+struct SystemEntry {
+  std::string name;
+  std::string doc;
+  bool timing_dependent = false;
+  /// Reads and checks params (for errors and `check`), giving the resolved ones.
+  std::function<Json(const JsonValue& params, PathKind)> resolve;
+  std::function<std::unique_ptr<System>(const Json& resolved, const SystemEnvironment&)> make;
+  std::function<std::vector<ParamInfo>()> params;
+  std::function<std::vector<std::string>()> param_names;  // every accepted key
+};
+
+const std::vector<SystemEntry>& system_registry();
+/// Throws ConfigError with the known names.
+const SystemEntry& find_system(const JsonValue& name);
+
+}  // namespace reprefill::pipeline

@@ -1,0 +1,164 @@
+// IMPRESS: probe heads choose the tokens of a layer for all heads; K and V blocks that hold them (reference 3.2).
+#include <cmath>
+
+#include "core/pipeline/identification.hpp"
+#include "core/pipeline/tiered_system.hpp"
+
+namespace reprefill::pipeline {
+namespace {
+
+struct ImpressParams : LoadParams, IdentifyParams {
+  Budget budget{1, 20};
+  std::vector<int> probe_heads{0, 1, 2};
+  Vote vote = Vote::top_k;
+  double similarity_exponent = 0.6;
+  AttentionOver attention_over = AttentionOver::kept;
+};
+
+class Impress final : public TieredSystem {
+ public:
+  Impress(const ImpressParams& params, const SystemEnvironment& environment)
+      : TieredSystem(params, layout::StoreLayout(environment.geometry, params.kv_layout, {.probe_heads = params.probe_heads}),
+                     environment, Json::object(), {}, identification_bytes(params, params.host_cache)),
+        params_(params),
+        probe_keys_(params, params.host_cache, loader_) {}
+
+  /// Per layer and strictly in this order: probe keys, score, vote, read K and V of the chosen tokens' blocks, attend.
+  Task serve(Machine& machine, Request& request) override {
+    LayerRunner layers(machine, request, environment_, load_.prefill_block_tokens, &loader_);
+    layers.begin();
+    const PrefixUnits blocks(request.stored_prefix, load_.kv_layout.block_tokens);
+    PinnedPieces pinned, pinned_probe_keys;
+    for (int layer = 0; layer < environment_.geometry.num_layers; ++layer) {
+      if (blocks.size() == 0) {
+        const Deps projected = layers.project(layer);
+        layers.attend(layer, KvView{}, projected);
+        continue;
+      }
+      const OpContext context = layers.context(layer);
+      Deps scored_on =
+          probe_keys_.fetch(machine, context, identification_pieces(request, layer, PieceKind::probe_keys),
+                            layers.previous_layer(), request.account, pinned_probe_keys);
+      const Deps projected = layers.project(layer);
+      scored_on.add(projected);
+      const ScoreSpec spec{.kind = ScorerKind::probe,
+                           .grouping = traces::HeadGrouping::probe_heads,
+                           .unit_tokens = 1,
+                           .repeats_projection = environment_.path.scoring_repeats_projection};
+      const ScoreOp scores = machine.score(context, request, spec, scored_on);
+      const SelectOp chosen = machine.select(context, scores, rule(request));
+      co_await Op(chosen);
+      ++request.account.num_identifications;
+      probe_keys_.unpin(pinned_probe_keys);
+      loader_.unpin(pinned);  // the layer before is done
+
+      Deps ready = load_blocks(machine, request, blocks, *chosen->selection, context, pinned);
+      ready.add(projected);
+      layers.attend(layer, view(request, chosen), ready);
+    }
+    const Op token = layers.first_token();
+    co_await token;
+    loader_.unpin(pinned);
+  }
+
+  Bytes one_layer_working_set(std::uint32_t stored_tokens) const override {
+    return 2 * stored_tokens * tensor_bytes_per_token();  // a fallback loads the whole layer
+  }
+
+ private:
+  SelectionRule rule(const Request& request) const {
+    // Expected Jaccard index of two random sets with ratio r, E = r / (2 - r); the threshold is E^alpha [A7].
+    const double r = params_.budget.as_double();
+    return {.mode = SelectionMode::probe_vote,
+            .k = params_.budget.ceil_of(request.stored_tokens),
+            .vote = params_.vote,
+            .similarity_threshold = std::pow(r / (2 - r), params_.similarity_exponent)};
+  }
+
+  Deps load_blocks(Machine& machine, Request& request, const PrefixUnits& blocks, const Selection& selection,
+                   OpContext context, PinnedPieces& pinned) {
+    const std::uint32_t block_tokens = load_.kv_layout.block_tokens;
+    const TouchedBlocks touched = blocks_of_tokens(selection.shared(), block_tokens);
+    RequestAccount& account = request.account;
+    account.num_fallback_layers += selection.is_everything;
+    std::vector<PieceKey> wanted;
+    add_pieces(wanted, blocks, touched.blocks, context.layer_idx, {PieceKind::key, PieceKind::value});
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      const std::size_t block = i % touched.blocks.size();
+      cache_->note_selected(wanted[i], static_cast<double>(touched.num_tokens[block]) / block_tokens);
+    }
+    Residency residency;
+    loader_.look_up(account, wanted, pinned, residency);
+
+    const Bytes per_token = tensor_bytes_per_token();
+    account.payload_useful += 2 * selection.shared().size() * per_token;
+    std::size_t next_missing = 0;  // in the order of `wanted`
+    for (std::size_t i = 0; i < wanted.size() && next_missing < residency.missing.keys.size(); ++i) {
+      if (residency.missing.keys[next_missing] != wanted[i]) continue;
+      account.payload_useful_from_reads += touched.num_tokens[i % touched.blocks.size()] * per_token;
+      ++next_missing;
+    }
+    account.kv_tokens_in_pieces += 2 * std::uint64_t{block_tokens} * touched.blocks.size();
+    account.kv_tokens_kept += 2 * selection.shared().size();
+    account.kv_tokens_stored += 2 * request.stored_tokens;
+    return loader_.fetch(machine, context, std::move(residency), ReadPriority::demand, {}, account);
+  }
+
+  KvView view(const Request& request, const SelectOp& chosen) const {
+    const auto kept = static_cast<std::uint32_t>(chosen->selection->shared().size());
+    return {.prefix_tokens = request.stored_tokens,
+            .kept_k_tokens = kept,
+            .kept_v_tokens = kept,
+            .full_length = params_.attention_over == AttentionOver::full_length,
+            .kept = chosen->selection,
+            .unit_tokens = 1};
+  }
+
+  ImpressParams params_;
+  IdentificationKeys probe_keys_;
+};
+
+ImpressParams defaults(PathKind path) {
+  const bool prototype = path == PathKind::prototype;
+  ImpressParams params;
+  params.cache_policy = "importance_frequency";
+  params.kv_layout.block_tokens = 64;
+  params.attention_over = prototype ? AttentionOver::full_length : AttentionOver::kept;
+  params.identify_cache = prototype ? IdentifyCache::none : IdentifyCache::policy;
+  return params;
+}
+
+void check(ImpressParams& params, const JsonValue& object) {
+  if (params.probe_heads.empty()) object.fail("probe_heads: found []; expected at least one query head");
+}
+
+}  // namespace
+
+SystemEntry impress_entry() {
+  using P = ImpressParams;
+  ParamTable<P> table;
+  table.add(&P::budget, budget_info());
+  table.add(&P::probe_heads, {.name = "probe_heads",
+                              .doc = "query heads whose attention chooses the tokens",
+                              .source = "reference 3.2: heads 0, 1, 2; A5",
+                              .maximum = 4095});
+  table.add(&P::vote, {.name = "vote",
+                       .doc = "how the probe heads' tokens become one set",
+                       .source = "semantics 3: top_k, the k tokens with most votes"});
+  table.add(&P::similarity_exponent, {.name = "similarity_exponent",
+                                      .doc = "alpha of the threshold E^alpha, E = r / (2 - r)",
+                                      .source = "A7: 0.6",
+                                      .maximum = 100});
+  table.add(&P::attention_over, {.name = "attention_over",
+                                 .doc = "tokens that attention is charged for",
+                                 .source = "semantics 2: prototype full_length, direct kept"});
+  add_identify_params(table);
+  add_load_params(table);
+  return make_system_entry<P>(
+      "impress", "IMPRESS: tokens chosen per layer by probe heads, 64-token K and V blocks (reference 3.2)", table,
+      defaults, check, [](const P& params, const SystemEnvironment& environment) {
+        return std::make_unique<Impress>(params, environment);
+      });
+}
+
+}  // namespace reprefill::pipeline

@@ -1,0 +1,65 @@
+#include "core/pipeline/tiered_system.hpp"
+
+#include <numeric>
+
+#include "core/cache/eviction/registry.hpp"
+
+namespace reprefill::pipeline {
+namespace {
+
+Bytes less(Bytes size, Bytes reserved) { return size > reserved ? size - reserved : Bytes{0}; }
+
+}  // namespace
+
+TieredSystem::TieredSystem(const LoadParams& load, const layout::StoreLayout& layout,
+                           const SystemEnvironment& environment, const Json& policy_params,
+                           Bytes reserved_gpu, Bytes reserved_host)
+    : load_(load),
+      environment_(environment),
+      layout_(layout),
+      cache_(std::make_unique<cache::TieredCache>(
+          cache::TierCapacities{.gpu = less(load.gpu_cache, reserved_gpu), .host = less(load.host_cache, reserved_host)},
+          cache::make_eviction_policy(load.cache_policy, JsonValue(policy_params, "cache policy")))),
+      loader_(environment, load, *cache_, layout_) {}
+
+void TieredSystem::add_pieces(std::vector<PieceKey>& pieces, const PrefixUnits& blocks,
+                              std::span<const std::uint32_t> chosen, int layer_idx,
+                              std::initializer_list<PieceKind> kinds) {
+  for (const PieceKind kind : kinds) {
+    blocks.for_each(chosen, [&](SegmentId segment, std::uint32_t index, std::size_t) {
+      pieces.push_back(PieceKey::make(segment, layer_idx, kind, index));
+    });
+  }
+}
+
+PieceList TieredSystem::identification_pieces(const Request& request, int layer_idx, PieceKind kind) const {
+  PieceList pieces;
+  for (const SegmentSpan& span : request.stored_prefix) {
+    const PieceKey key = PieceKey::make(span.segment, layer_idx, kind, span.num_tokens);
+    pieces.add(key, layout_.piece_bytes(key, span.num_tokens));
+  }
+  return pieces;
+}
+
+Bytes TieredSystem::tensor_bytes_per_token() const { return environment_.geometry.kv_tensor_bytes_per_token_layer(); }
+
+std::vector<std::uint32_t> all_units(std::uint32_t count) {
+  std::vector<std::uint32_t> units(count);
+  std::iota(units.begin(), units.end(), 0u);
+  return units;
+}
+
+TouchedBlocks blocks_of_tokens(std::span<const std::uint32_t> tokens, std::uint32_t block_tokens) {
+  TouchedBlocks touched;
+  for (const std::uint32_t token : tokens) {
+    const std::uint32_t block = token / block_tokens;
+    if (touched.blocks.empty() || touched.blocks.back() != block) {
+      touched.blocks.push_back(block);
+      touched.num_tokens.push_back(0);
+    }
+    ++touched.num_tokens.back();
+  }
+  return touched;
+}
+
+}  // namespace reprefill::pipeline

@@ -1,0 +1,244 @@
+#include "sim/devices/profile.hpp"
+
+#include <algorithm>
+
+#include "core/base/nearest_name.hpp"
+
+namespace reprefill::sim {
+namespace {
+
+ParamInfo info(std::string name, std::string doc, double minimum, double maximum) {
+  return {.name = std::move(name), .doc = std::move(doc), .source = "profile bundle", .minimum = minimum, .maximum = maximum, .required = true};
+}
+
+ParamInfo sigma() { return info("residual_sigma", "spread of the logarithm of durations, used with noise on", 0, 2); }
+
+/// A bundle's part: numbers, and a source for each of them.
+template <typename Part>
+Part read_part(const JsonValue& object, const ParamTable<Part>& table) {
+  Part part;
+  table.read(object, part, {"sources"});
+  if (!object.has("sources")) object.fail("sources is missing: every number of a profile names its source");
+  const JsonValue sources = object.key("sources").require_object();
+  for (const ParamInfo& param : table.infos()) {
+    if (param.name != "name" && !sources.has(param.name)) sources.fail(param.name + ": the number has no source");
+  }
+  return part;
+}
+
+struct Bundle {
+  std::string name;
+  bool hypothetical;
+  Json model;
+  std::string origin;
+};
+
+Bundle load_bundle(const std::filesystem::path& path) {
+  const Json all = read_bundle(path);
+  Bundle bundle{.name = path.filename().string(), .hypothetical = true, .model = all.at("model"),
+                .origin = (path / "model.json").string()};
+  const JsonValue meta(all.at("meta"), (path / "meta.json").string());
+  if (!meta.require_object().has("kind")) meta.fail("kind is missing: expected \"measured\" or \"hypothetical\"");
+  const std::string kind = meta.key("kind").as_string();
+  if (kind != "measured" && kind != "hypothetical") meta.key("kind").fail_expected("\"measured\" or \"hypothetical\"");
+  bundle.hypothetical = kind == "hypothetical";
+  return bundle;
+}
+
+std::filesystem::path find_bundle(const JsonValue& name, const std::filesystem::path& folder) {
+  const std::string wanted = name.as_string();
+  const std::vector<std::string> shipped = shipped_profiles(folder);
+  if (std::find(shipped.begin(), shipped.end(), wanted) != shipped.end()) return folder / wanted;
+  if (std::filesystem::exists(std::filesystem::path(wanted) / "model.json")) return wanted;
+  name.fail(fmt::format("no profile \"{}\": neither a shipped bundle nor a folder with model.json{}", wanted,
+                        nearest_and_allowed(wanted, shipped)));
+}
+
+/// One part, from the bundle it names, with the numbers that the scenario overrides.
+template <typename Part>
+void mix_part(const std::string& key, const JsonValue& scenario, const std::filesystem::path& folder, Profile& profile,
+              Part& part, const ParamTable<Part>& table) {
+  const auto take = [&](const JsonValue& name) {
+    const Bundle bundle = load_bundle(find_bundle(name, folder));
+    const JsonValue model(bundle.model, bundle.origin);
+    if (!model.has(key)) name.fail(fmt::format("bundle {} has no part {}", bundle.name, key));
+    part = read_part(model.key(key), table);
+    profile.hypothetical |= bundle.hypothetical;
+  };
+  if (scenario.has(key)) {
+    const JsonValue value = scenario.key(key);
+    if (value.json().is_string()) {
+      take(value);
+    } else {
+      value.require_object();
+      if (value.has("from")) take(value.key("from"));
+      Json numbers = value.json();
+      numbers.erase("from");
+      Json merged = table.write(part);
+      for (const auto& [name, number] : numbers.items()) {
+        // "read_bandwidth": "14 GB/s" replaces read_bandwidth_bytes_per_s.
+        for (const ParamInfo& param : table.infos()) {
+          if (detail::name_without_suffix(param) == name && name != param.name) merged.erase(param.name);
+        }
+        merged[name] = number;
+        profile.hypothetical = true;
+      }
+      table.read(JsonValue(merged, value.origin(), value.path()), part);
+    }
+  }
+  profile.resolved[key] = table.write(part);
+}
+
+std::vector<InterferencePair> read_interference(const JsonValue& list) {
+  std::vector<InterferencePair> pairs;
+  list.require_array();
+  for (std::size_t i = 0; i < list.json().size(); ++i) {
+    const JsonValue item = list.element(i).require_object();
+    item.refuse_unknown_keys({"slowed", "by", "factor"});
+    const auto activity = [&](const char* key) {
+      std::vector<std::string> names;
+      for (const auto& [name, value] : EnumNames<Activity>::names) names.emplace_back(name);
+      return EnumNames<Activity>::names[detail::read_choice(item.key(key), names)].second;
+    };
+    pairs.push_back({activity("slowed"), activity("by"), item.key("factor").as_number(1, 100, "")});
+  }
+  return pairs;
+}
+
+}  // namespace
+
+int Profile::num_missing_interference_pairs() const {
+  return kNumActivities * (kNumActivities - 1) - static_cast<int>(interference.size());
+}
+
+const ParamTable<GpuProfile>& gpu_profile_params() {
+  using P = GpuProfile;
+  static const ParamTable<P> table = [] {
+    ParamTable<P> t;
+    t.add(&P::name, {.name = "name", .doc = "the part", .source = ""});
+    t.add(&P::peak_rate, info("peak_flops_per_s", "dense bf16 rate of the tensor cores", 1e9, 1e18));
+    t.add(&P::memory_bandwidth, info("memory_bandwidth_bytes_per_s", "device memory", 1e9, 1e15));
+    t.add(&P::memory, info("memory_bytes", "device memory size", 1e6, 1e15));
+    t.add(&P::gemm_efficiency, info("gemm_efficiency", "share of the peak that matrix products reach", 0.001, 1));
+    t.add(&P::attention_efficiency, info("attention_efficiency", "share of the peak that attention reaches", 0.001, 1));
+    t.add(&P::memory_efficiency, info("memory_efficiency", "share of the memory bandwidth reached", 0.001, 1));
+    t.add(&P::operation_overhead, info("operation_overhead_ns", "fixed time of project, score, attend", 0, 1e9));
+    t.add(&P::select_overhead, info("select_overhead_ns", "fixed time of select", 0, 1e9));
+    t.add(&P::residual_sigma, sigma());
+    return t;
+  }();
+  return table;
+}
+
+const ParamTable<SsdProfile>& ssd_profile_params() {
+  using P = SsdProfile;
+  static const ParamTable<P> table = [] {
+    ParamTable<P> t;
+    t.add(&P::name, {.name = "name", .doc = "the part", .source = ""});
+    t.add(&P::read_bandwidth, info("read_bandwidth_bytes_per_s", "sequential read, one device", 1e6, 1e13));
+    t.add(&P::write_bandwidth, info("write_bandwidth_bytes_per_s", "sequential write, one device", 1e6, 1e13));
+    t.add(&P::read_latency, info("read_latency_ns", "4 KiB read at depth 1", 0, 1e9));
+    t.add(&P::write_latency, info("write_latency_ns", "4 KiB write at depth 1", 0, 1e9));
+    t.add(&P::num_channels, info("num_channels", "requests whose latencies overlap, one device", 1, 65536));
+    t.add(&P::num_devices, info("num_devices", "devices that the store is striped over", 1, 1024));
+    t.add(&P::stripe_bytes, info("stripe_bytes", "stripe unit", 4096, 1e9));
+    t.add(&P::mixed_slowdown, info("mixed_slowdown", "transfers last this much longer while reads and writes mix", 1, 100));
+    t.add(&P::residual_sigma, sigma());
+    return t;
+  }();
+  return table;
+}
+
+const ParamTable<LinkProfile>& link_profile_params() {
+  using P = LinkProfile;
+  static const ParamTable<P> table = [] {
+    ParamTable<P> t;
+    t.add(&P::name, {.name = "name", .doc = "the part", .source = ""});
+    t.add(&P::copy_latency, info("copy_latency_ns", "one copy-engine transfer", 0, 1e9));
+    t.add(&P::copy_bandwidth, info("copy_bandwidth_bytes_per_s", "copy engine, pinned memory, each direction", 1e6, 1e13));
+    t.add(&P::gather_latency, info("gather_latency_ns", "one gather kernel", 0, 1e9));
+    t.add(&P::gather_bandwidth, info("gather_bandwidth_bytes_per_s", "gather kernel, pinned memory", 1e6, 1e13));
+    t.add(&P::pageable_bandwidth, info("pageable_bandwidth_bytes_per_s", "copies from pageable memory", 1e6, 1e13));
+    t.add(&P::residual_sigma, sigma());
+    return t;
+  }();
+  return table;
+}
+
+const ParamTable<HostProfile>& host_profile_params() {
+  using P = HostProfile;
+  static const ParamTable<P> table = [] {
+    ParamTable<P> t;
+    t.add(&P::name, {.name = "name", .doc = "the part", .source = ""});
+    t.add(&P::memcpy_bandwidth, info("memcpy_bandwidth_bytes_per_s", "staging to host tier", 1e6, 1e13));
+    t.add(&P::submission_cost, info("submission_cost_ns", "submission thread, one read or write", 0, 1e9));
+    t.add(&P::completion_cost, info("completion_cost_ns", "submission thread, one completion", 0, 1e9));
+    t.add(&P::selection_cost, info("selection_cost_ns", "indices to the host and the host's wake-up", 0, 1e9));
+    t.add(&P::first_token_cost, info("first_token_cost_ns", "token id to the host and the host's wake-up", 0, 1e9));
+    t.add(&P::tokenise_per_token, info("tokenise_per_token_ns", "tokenising, a token", 0, 1e9));
+    t.add(&P::look_up_per_block, info("look_up_per_block_ns", "prefix look-up, a stored block", 0, 1e9));
+    t.add(&P::cache_update_per_entry, info("cache_update_per_entry_ns", "cache bookkeeping, a piece", 0, 1e9));
+    return t;
+  }();
+  return table;
+}
+
+Json read_bundle(const std::filesystem::path& bundle) {
+  Json all = Json::object();
+  all["meta"] = read_json_file(bundle / "meta.json");
+  all["model"] = read_json_file(bundle / "model.json");
+  return all;
+}
+
+std::vector<std::string> shipped_profiles(const std::filesystem::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    if (std::filesystem::exists(entry.path() / "model.json")) names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Profile read_profile(const JsonValue& value, const std::filesystem::path& folder) {
+  Json as_object = value.json();
+  if (value.json().is_string()) {
+    as_object = Json{{"name", value.json()}};
+  }
+  const JsonValue scenario(as_object, value.origin(), value.path());
+  scenario.require_object().refuse_unknown_keys({"name", "gpu", "ssd", "link", "host"});
+  Profile profile;
+  profile.hypothetical = false;
+  profile.resolved = Json::object();
+  if (scenario.has("name")) {
+    const JsonValue name = value.json().is_string() ? value : value.key("name");
+    const Bundle bundle = load_bundle(find_bundle(name, folder));
+    const JsonValue model(bundle.model, bundle.origin);
+    model.require_object().refuse_unknown_keys({"schema_version", "gpu", "ssd", "link", "host", "interference"});
+    profile.name = bundle.name;
+    profile.hypothetical = bundle.hypothetical;
+    profile.gpu = read_part(model.key("gpu"), gpu_profile_params());
+    profile.ssd = read_part(model.key("ssd"), ssd_profile_params());
+    profile.link = read_part(model.key("link"), link_profile_params());
+    profile.host = read_part(model.key("host"), host_profile_params());
+    if (model.has("interference")) profile.interference = read_interference(model.key("interference"));
+  } else {
+    profile.name = "mixed";
+    for (const char* part : {"gpu", "ssd", "link", "host"}) {
+      if (!scenario.has(part)) scenario.fail(fmt::format("{} is missing: a profile without a name gives all parts", part));
+    }
+  }
+  mix_part("gpu", scenario, folder, profile, profile.gpu, gpu_profile_params());
+  mix_part("ssd", scenario, folder, profile, profile.ssd, ssd_profile_params());
+  mix_part("link", scenario, folder, profile, profile.link, link_profile_params());
+  mix_part("host", scenario, folder, profile, profile.host, host_profile_params());
+  profile.resolved["name"] = profile.name;
+  profile.resolved["kind"] = profile.hypothetical ? "hypothetical" : "measured";
+  for (const InterferencePair& pair : profile.interference) {
+    profile.resolved["interference"].push_back(
+        {{"slowed", enum_name(pair.slowed)}, {"by", enum_name(pair.by)}, {"factor", pair.factor}});
+  }
+  return profile;
+}
+
+}  // namespace reprefill::sim

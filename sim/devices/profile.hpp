@@ -1,0 +1,107 @@
+// What the simulator knows of a machine: the numbers of a profile bundle (design 5 and 6). A datasheet profile is a
+// roofline: peaks, bandwidths, efficiencies and overheads, each with its source in the bundle.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "core/base/params.hpp"
+
+namespace reprefill::sim {
+
+struct GpuProfile {
+  std::string name;
+  FlopsPerSecond peak_rate;
+  BytesPerSecond memory_bandwidth;
+  Bytes memory;
+  double gemm_efficiency = 1;       // of peak_rate
+  double attention_efficiency = 1;  // of peak_rate
+  double memory_efficiency = 1;     // of memory_bandwidth
+  Nanoseconds operation_overhead{0};
+  Nanoseconds select_overhead{0};
+  double residual_sigma = 0;
+};
+
+struct SsdProfile {
+  std::string name;
+  BytesPerSecond read_bandwidth;
+  BytesPerSecond write_bandwidth;
+  Nanoseconds read_latency{0};
+  Nanoseconds write_latency{0};
+  std::uint32_t num_channels = 1;
+  std::uint32_t num_devices = 1;
+  Bytes stripe_bytes{131072};
+  double mixed_slowdown = 1;
+  double residual_sigma = 0;
+};
+
+struct LinkProfile {
+  std::string name;
+  Nanoseconds copy_latency{0};
+  BytesPerSecond copy_bandwidth;
+  Nanoseconds gather_latency{0};
+  BytesPerSecond gather_bandwidth;
+  BytesPerSecond pageable_bandwidth;
+  double residual_sigma = 0;
+};
+
+struct HostProfile {
+  std::string name;
+  BytesPerSecond memcpy_bandwidth;
+  Nanoseconds submission_cost{0};
+  Nanoseconds completion_cost{0};
+  Nanoseconds selection_cost{0};
+  Nanoseconds first_token_cost{0};
+  Nanoseconds tokenise_per_token{0};
+  Nanoseconds look_up_per_block{0};
+  Nanoseconds cache_update_per_entry{0};
+};
+
+/// What runs at the same time slows each other down: an operation of class `slowed` progresses at 1 / factor while one
+/// of class `by` is active.
+enum class Activity : std::uint8_t { ssd_read, h2d, d2h, gemm, attention, gather };
+inline constexpr int kNumActivities = 6;
+struct InterferencePair {
+  Activity slowed;
+  Activity by;
+  double factor;
+};
+
+struct Profile {
+  std::string name;
+  bool hypothetical = true;
+  GpuProfile gpu;
+  SsdProfile ssd;
+  LinkProfile link;
+  HostProfile host;
+  std::vector<InterferencePair> interference;
+  Json resolved;  // every number as used, with where each part came from
+
+  /// Pairs without a measured factor count as 1; a row says how many.
+  int num_missing_interference_pairs() const;
+};
+
+/// Reads the scenario's `profile`: a name, a path, or {"name"?, "gpu", "ssd", "link", "host"} where a part is the name of
+/// the bundle to take it from, or an object {"from": name, ...numbers that win}. `folder` holds the shipped bundles.
+Profile read_profile(const JsonValue& value, const std::filesystem::path& folder);
+
+/// Parameters of each part, for `profile show`, the schema and errors.
+const ParamTable<GpuProfile>& gpu_profile_params();
+const ParamTable<SsdProfile>& ssd_profile_params();
+const ParamTable<LinkProfile>& link_profile_params();
+const ParamTable<HostProfile>& host_profile_params();
+
+/// The bundle's files as they are, sources included.
+Json read_bundle(const std::filesystem::path& bundle);
+std::vector<std::string> shipped_profiles(const std::filesystem::path& folder);
+
+}  // namespace reprefill::sim
+
+template <>
+struct reprefill::EnumNames<reprefill::sim::Activity> {
+  static constexpr std::pair<const char*, sim::Activity> names[] = {
+      {"ssd_read", sim::Activity::ssd_read}, {"h2d", sim::Activity::h2d},
+      {"d2h", sim::Activity::d2h},           {"gemm", sim::Activity::gemm},
+      {"attention", sim::Activity::attention}, {"gather", sim::Activity::gather}};
+};

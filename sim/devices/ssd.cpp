@@ -1,0 +1,136 @@
+#include "sim/devices/ssd.hpp"
+
+#include <algorithm>
+
+namespace reprefill::sim {
+
+/// A request between its start and its completion; slots are as many as the depth limit.
+struct Ssd::Slot final : Timer {
+  Ssd* ssd = nullptr;
+  Device* device = nullptr;
+  SsdRequest request;
+  bool is_write = false;
+  void fire() override;
+};
+
+/// Channels and the bandwidth server of one drive.
+class Ssd::Device final : public Interference::Job {
+ public:
+  Device(Ssd& ssd, Interference& interference) : Job(interference, Activity::ssd_read), ssd_(ssd) {}
+
+  /// When a request that is submitted at `submitted` has its first byte: latencies overlap on `num_channels`.
+  Nanoseconds first_byte_at(Nanoseconds submitted, Nanoseconds latency) {
+    Nanoseconds start = submitted;
+    if (channels_.size() == ssd_.profile_.num_channels) {
+      start = std::max(start, channels_.top());
+      channels_.pop();
+    }
+    channels_.push(start + latency);
+    return start + latency;
+  }
+
+  void enqueue(Slot& slot) {
+    transfers_.push_back(&slot);
+    if (!running()) start_next();
+  }
+
+ private:
+  void start_next() {
+    const Slot& slot = *transfers_.front();
+    const BytesPerSecond rate = slot.is_write ? ssd_.profile_.write_bandwidth : ssd_.profile_.read_bandwidth;
+    const double seconds = static_cast<double>(slot.request.bytes.value) / rate.value * ssd_.mix_factor();
+    start(ssd_.noise_.apply(nanoseconds_from_seconds(seconds)));
+  }
+
+  void on_done() override {
+    Slot& slot = *transfers_.front();
+    transfers_.pop_front();
+    if (!transfers_.empty()) start_next();
+    ssd_.finish(slot);
+  }
+
+  Ssd& ssd_;
+  std::deque<Slot*> transfers_;
+  std::priority_queue<Nanoseconds, std::vector<Nanoseconds>, std::greater<>> channels_;
+};
+
+void Ssd::Slot::fire() { device->enqueue(*this); }
+
+Ssd::Ssd(Interference& interference, const SsdProfile& ssd, const HostProfile& host,
+         const pipeline::SoftwarePath& path, Noise noise)
+    : interference_(interference),
+      profile_(ssd),
+      path_(path),
+      submission_cost_(path.charge_submission ? host.submission_cost + host.completion_cost : Nanoseconds{0}),
+      noise_(std::move(noise)) {
+  for (std::uint32_t i = 0; i < profile_.num_devices; ++i) devices_.push_back(std::make_unique<Device>(*this, interference));
+  for (std::uint32_t i = 0; i < path_.queue_depth; ++i) {
+    slots_.push_back(std::make_unique<Slot>());
+    slots_.back()->ssd = this;
+    free_slots_.push_back(slots_.back().get());
+  }
+}
+
+Ssd::~Ssd() = default;
+
+double Ssd::mix_factor() const {
+  return writes_in_flight_ > 0 && writes_in_flight_ < in_flight_ ? profile_.mixed_slowdown : 1.0;
+}
+
+void Ssd::submit(SsdQueue queue, std::span<const SsdRequest> requests) {
+  auto& waiting = queues_[static_cast<std::size_t>(queue)];
+  waiting.insert(waiting.end(), requests.begin(), requests.end());
+  pump();
+}
+
+std::size_t Ssd::drop_queued(const SsdClient& client) {
+  std::size_t dropped = 0;
+  for (auto& queue : queues_) {
+    dropped += std::erase_if(queue, [&](const SsdRequest& request) { return request.client == &client; });
+  }
+  return dropped;
+}
+
+/// Demand before prefetch before writes, while the depth allows.
+void Ssd::pump() {
+  if (pumping_) return;  // a client reacted to its start by submitting more: the outer loop takes it
+  pumping_ = true;
+  for (std::size_t queue = 0; queue < queues_.size() && !free_slots_.empty();) {
+    if (queues_[queue].empty()) {
+      ++queue;
+      continue;
+    }
+    const SsdRequest request = queues_[queue].front();
+    queues_[queue].pop_front();
+    start(static_cast<SsdQueue>(queue), request);
+    queue = 0;
+  }
+  pumping_ = false;
+}
+
+void Ssd::start(SsdQueue queue, const SsdRequest& request) {
+  Slot& slot = *free_slots_.back();
+  free_slots_.pop_back();
+  slot.request = request;
+  slot.is_write = queue == SsdQueue::write;
+  slot.device = devices_[request.offset / profile_.stripe_bytes.value % devices_.size()].get();
+  ++in_flight_;
+  writes_in_flight_ += slot.is_write;
+  Simulation& simulation = interference_.simulation();
+  submission_free_at_ = std::max(submission_free_at_, simulation.now()) + submission_cost_;
+  const Nanoseconds latency = noise_.apply((slot.is_write ? profile_.write_latency : profile_.read_latency) +
+                                           path_.object_fixed_cost);
+  request.client->on_request_start();
+  simulation.schedule(slot, slot.device->first_byte_at(submission_free_at_, latency));
+}
+
+void Ssd::finish(Slot& slot) {
+  --in_flight_;
+  writes_in_flight_ -= slot.is_write;
+  free_slots_.push_back(&slot);
+  SsdClient* client = slot.request.client;
+  pump();
+  client->on_request_done();
+}
+
+}  // namespace reprefill::sim

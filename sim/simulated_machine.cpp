@@ -1,0 +1,422 @@
+#include "sim/simulated_machine.hpp"
+
+#include <algorithm>
+
+#include "core/pipeline/request.hpp"
+
+namespace reprefill::sim {
+
+using namespace pipeline;
+
+/// What every simulated operation carries besides its dependencies: where it runs and the span it leaves.
+class SimulatedMachine::Work {
+ public:
+  record::Span span;
+  SimulatedMachine* machine = nullptr;
+  virtual ~Work() = default;
+  /// Dependencies are done.
+  virtual void run() = 0;
+};
+
+class SimulatedMachine::Read final : public ReadResult, public Work, public SsdClient {
+ public:
+  using ReadResult::ReadResult;
+  std::vector<SsdRequest> requests;
+  SsdQueue queue = SsdQueue::demand;
+  Bytes staging;              // held from the start of the read until its copies are done
+  std::size_t num_waiting = 0;
+  std::size_t num_copies = 0;  // copies that take the bytes out of staging
+  bool started = false;
+  bool submitted = false;
+
+  void run() override { machine->begin_read(*this); }
+  void submit() {
+    submitted = true;
+    num_waiting = requests.size();
+    if (num_waiting == 0) {
+      span.start = machine->simulation_.now();
+      machine->finish(*this, *this);
+      return;
+    }
+    machine->ssd_.submit(queue, requests);
+  }
+  void on_request_start() override {
+    if (!started) span.start = machine->simulation_.now();
+    started = true;
+  }
+  void on_request_done() override {
+    if (--num_waiting == 0) machine->finish(*this, *this);
+  }
+};
+
+class SimulatedMachine::Write final : public OpState, public Work, public SsdClient {
+ public:
+  using OpState::OpState;
+  std::vector<SsdRequest> requests;
+  std::size_t num_waiting = 0;
+  bool started = false;
+
+  void run() override {
+    num_waiting = requests.size();
+    machine->ssd_.submit(SsdQueue::write, requests);
+  }
+  void on_request_start() override {
+    if (!started) span.start = machine->simulation_.now();
+    started = true;
+  }
+  void on_request_done() override {
+    if (--num_waiting == 0) machine->finish(*this, *this);
+  }
+};
+
+/// An operation on one lane: compute, copies, host work.
+class SimulatedMachine::LaneWork : public OpState, public Work, public LaneClient {
+ public:
+  using OpState::OpState;
+  Lane* lane = nullptr;
+  Activity activity = Activity::gemm;
+  Nanoseconds duration{0};
+  std::vector<boost::intrusive_ptr<Read>> sources;  // of a copy: whose staging it frees
+
+  void run() override { lane->enqueue(*this, activity, duration); }
+  void on_lane_start() override { span.start = machine->simulation_.now(); }
+  void on_lane_done() override {
+    for (const auto& read : sources) {
+      if (--read->num_copies == 0) machine->release_staging(read->staging);
+    }
+    machine->finish(*this, *this);
+  }
+};
+
+class SimulatedMachine::Score final : public ScoreResult, public Work, public LaneClient {
+ public:
+  using ScoreResult::ScoreResult;
+  const Request* request = nullptr;
+  ScoreSpec spec;
+  Nanoseconds duration{0};
+
+  void run() override { machine->gpu_.enqueue(*this, Activity::attention, duration); }
+  void on_lane_start() override { span.start = machine->simulation_.now(); }
+  void on_lane_done() override {
+    const traces::ImportanceSource& importance = *machine->options_.importance;
+    scores.num_groups = importance.num_groups(spec.grouping);
+    scores.num_units = traces::num_units(request->stored_prefix, static_cast<int>(spec.unit_tokens));
+    scores.values.resize(static_cast<std::size_t>(scores.num_groups) * scores.num_units);
+    importance.unit_scores({.request = request->importance_id,
+                            .task = request->task,
+                            .prefix = request->stored_prefix,
+                            .layer_idx = context().layer_idx,
+                            .grouping = spec.grouping},
+                           static_cast<int>(spec.unit_tokens), scores.values);
+    machine->finish(*this, *this);
+  }
+};
+
+/// A small kernel on the GPU, then the way of the indices to the host.
+class SimulatedMachine::Select final : public SelectResult, public Work, public LaneClient, public Timer {
+ public:
+  using SelectResult::SelectResult;
+  ScoreOp scores;
+  SelectionRule rule;
+  Nanoseconds kernel{0};
+  Nanoseconds to_host{0};
+
+  void run() override { machine->gpu_.enqueue(*this, Activity::attention, kernel); }
+  void on_lane_start() override { span.start = machine->simulation_.now(); }
+  void on_lane_done() override { machine->simulation_.schedule(*this, machine->simulation_.now() + to_host); }
+  void fire() override {
+    selection = std::make_shared<const Selection>(select_units(scores->scores, rule));
+    scores = nullptr;
+    machine->finish(*this, *this);
+  }
+};
+
+SimulatedMachine::SimulatedMachine(Simulation& simulation, const SimulatedMachineOptions& options,
+                                   MachineObserver& observer)
+    : simulation_(simulation),
+      options_(options),
+      observer_(observer),
+      model_(options.profile->gpu),
+      costs_(*options.geometry),
+      interference_(simulation, options.profile->interference),
+      gpu_noise_(options.noise ? options.profile->gpu.residual_sigma : 0, options.seed, options.replica, "noise/gpu"),
+      link_noise_(options.noise ? options.profile->link.residual_sigma : 0, options.seed, options.replica, "noise/link"),
+      ssd_(interference_, options.profile->ssd, options.profile->host, *options.path,
+           Noise(options.noise ? options.profile->ssd.residual_sigma : 0, options.seed, options.replica, "noise/ssd")),
+      gpu_(interference_, Activity::gemm),
+      host_to_gpu_(interference_, {Activity::h2d, Activity::gather}),
+      gpu_to_host_(interference_, Activity::d2h),
+      host_memory_(interference_, Activity::h2d),
+      host_thread_(interference_, Activity::h2d),
+      staging_free_(options.staging) {
+  last_request_on_.fill(~0u);
+}
+
+SimulatedMachine::~SimulatedMachine() = default;
+
+void SimulatedMachine::begin(OpState& op) {
+  auto& work = dynamic_cast<Work&>(op);
+  work.span.ready = simulation_.now();
+  std::uint32_t& last = last_request_on_[static_cast<std::size_t>(work.span.resource)];
+  work.span.queued_behind_other = last != work.span.request && last != ~0u;
+  last = work.span.request;
+  work.run();
+}
+
+void SimulatedMachine::finish(OpState& op, Work& work) {
+  work.span.end = simulation_.now();
+  observer_.on_span(work.span);
+  complete(op);
+}
+
+namespace {
+
+template <typename State>
+boost::intrusive_ptr<State> make_op(SimulatedMachine* machine, Simulation& simulation, OpKind kind, OpContext context,
+                                    record::Operation operation, record::Resource resource, Bytes bytes = {}) {
+  boost::intrusive_ptr<State> op(new State(kind, context));
+  op->machine = machine;
+  op->span = record::Span{.operation = operation,
+                          .resource = resource,
+                          .request = context.request,
+                          .layer_idx = context.layer_idx,
+                          .bytes = bytes,
+                          .issued = simulation.now()};
+  return op;
+}
+
+}  // namespace
+
+// ---- SSD ----
+
+ReadOp SimulatedMachine::read(OpContext context, PieceList pieces, ReadPriority priority, const Deps& deps) {
+  const bool demand = priority == ReadPriority::demand;
+  const bool keys = !pieces.empty() && (pieces.keys.front().kind() == PieceKind::identification_keys ||
+                                        pieces.keys.front().kind() == PieceKind::probe_keys);
+  auto op = make_op<Read>(this, simulation_, OpKind::read, context,
+                          keys ? record::Operation::read_keys : record::Operation::read,
+                          demand ? record::Resource::ssd_demand : record::Resource::ssd_prefetch);
+  op->queue = demand ? SsdQueue::demand : SsdQueue::prefetch;
+  const SoftwarePath& path = *options_.path;
+  layout::plan_reads(pieces.keys, *options_.store_layout, options_.segment_tokens,
+                     {.max_request_bytes = path.max_request_bytes,
+                      .merge = path.merge_reads,
+                      .max_merge_gap = path.max_merge_gap},
+                     plan_);
+  op->requested = op->span.bytes = plan_.requested_bytes;
+  op->num_requests = plan_.requests.size();
+  if (demand) op->staging = plan_.requested_bytes;
+  op->requests.reserve(plan_.requests.size());
+  for (const layout::ReadRequest& request : plan_.requests) {
+    // Segments lie somewhere on the stripe: their number decides where.
+    op->requests.push_back({op.get(), request.offset + mix64(request.segment.value) % (1u << 30), request.bytes});
+  }
+  issue(op, deps);
+  return op;
+}
+
+/// Staging is granted to demand reads in the order in which they became ready; prefetch has buffers of its own.
+void SimulatedMachine::begin_read(Read& read) {
+  if (read.staging.value == 0) {
+    read.submit();
+    return;
+  }
+  REPREFILL_CHECK(read.staging <= options_.staging, "a read of {} bytes does not fit the staging of {}",
+                  read.staging.value, options_.staging.value);
+  waiting_for_staging_.push_back(&read);
+  release_staging(Bytes{0});
+}
+
+void SimulatedMachine::release_staging(Bytes size) {
+  staging_free_ += size;
+  while (!waiting_for_staging_.empty() && waiting_for_staging_.front()->staging <= staging_free_) {
+    Read* read = waiting_for_staging_.front();
+    waiting_for_staging_.pop_front();
+    staging_free_ -= read->staging;
+    read->submit();
+  }
+}
+
+Op SimulatedMachine::write(OpContext context, SegmentId segment, Bytes bytes, const Deps& deps) {
+  auto op = make_op<Write>(this, simulation_, OpKind::write, context, record::Operation::write,
+                           record::Resource::ssd_write, bytes);
+  const std::uint64_t limit = std::min<std::uint64_t>(options_.path->max_request_bytes.value, 1u << 20);
+  const std::uint64_t start = mix64(segment.value) % (1u << 30);
+  for (std::uint64_t done = 0; done < bytes.value; done += limit) {
+    op->requests.push_back({op.get(), start + done, Bytes{std::min(limit, bytes.value - done)}});
+  }
+  issue(op, deps);
+  return op;
+}
+
+void SimulatedMachine::detach(const Op& op, bool drop_unsubmitted) {
+  auto* read = dynamic_cast<Read*>(op.get());
+  if (!drop_unsubmitted || read == nullptr || read->done() || !read->submitted) return;
+  const std::size_t dropped = ssd_.drop_queued(*read);
+  read->num_waiting -= dropped;
+  if (dropped > 0 && read->num_waiting == 0) {
+    if (!read->started) read->span.start = simulation_.now();
+    finish(*read, *read);
+  }
+}
+
+// ---- copies ----
+
+Lane& SimulatedMachine::lane_of(CopyRoute route) {
+  switch (route) {
+    case CopyRoute::staging_to_gpu_prefetch: return host_to_gpu_.lane(0);
+    case CopyRoute::staging_to_gpu_demand:
+    case CopyRoute::host_tier_to_gpu: return host_to_gpu_.lane(1);
+    case CopyRoute::gpu_to_host_tier:
+    case CopyRoute::gpu_to_staging: return gpu_to_host_;
+    case CopyRoute::staging_to_host_tier: return host_memory_;
+  }
+  return host_memory_;
+}
+
+Nanoseconds SimulatedMachine::copy_time(CopyRoute route, std::size_t num_pieces, Bytes bytes) {
+  const LinkProfile& link = options_.profile->link;
+  const SoftwarePath& path = *options_.path;
+  const std::int64_t num_calls =
+      path.copy_per_object ? std::max<std::int64_t>(1, static_cast<std::int64_t>(num_pieces)) : 1;
+  if (route == CopyRoute::staging_to_host_tier) return transfer_time(bytes, options_.profile->host.memcpy_bandwidth);
+  // The prototype has no gather kernel: it calls the copy engine for every object.
+  const bool gathers = !path.copy_per_object && path.copy_memory == CopyMemory::pinned &&
+                       (route == CopyRoute::staging_to_gpu_demand || route == CopyRoute::host_tier_to_gpu);
+  const BytesPerSecond rate = path.copy_memory == CopyMemory::pageable ? link.pageable_bandwidth
+                              : gathers                                ? link.gather_bandwidth
+                                                                       : link.copy_bandwidth;
+  const Nanoseconds latency = gathers ? link.gather_latency : link.copy_latency;
+  return link_noise_.apply(latency * num_calls + transfer_time(bytes, rate)) + path.stage_synchronise;
+}
+
+Op SimulatedMachine::copy(OpContext context, PieceList pieces, CopyRoute route, const Deps& deps) {
+  static constexpr record::Resource kResources[] = {
+      record::Resource::link_h2d_gather, record::Resource::link_h2d_copy, record::Resource::host_memory,
+      record::Resource::link_h2d_gather, record::Resource::link_d2h,      record::Resource::link_d2h};
+  auto op = make_op<LaneWork>(this, simulation_, OpKind::copy, context, record::Operation::copy,
+                              kResources[static_cast<std::size_t>(route)], pieces.bytes);
+  op->lane = &lane_of(route);
+  op->activity = route == CopyRoute::gpu_to_host_tier || route == CopyRoute::gpu_to_staging ? Activity::d2h
+                 : op->span.resource == record::Resource::link_h2d_gather                   ? Activity::gather
+                                                                                            : Activity::h2d;
+  op->duration = copy_time(route, pieces.keys.size(), pieces.bytes);
+  if (route == CopyRoute::staging_to_gpu_demand || route == CopyRoute::staging_to_host_tier) {
+    for (const Op& dependency : deps) {
+      auto* read = dynamic_cast<Read*>(dependency.get());
+      if (read == nullptr || read->staging.value == 0) continue;
+      ++read->num_copies;
+      op->sources.emplace_back(read);
+    }
+  }
+  issue(op, deps);
+  return op;
+}
+
+// ---- compute ----
+
+Op SimulatedMachine::project(OpContext context, TokenRange range, const Deps& deps) {
+  auto op = make_op<LaneWork>(this, simulation_, OpKind::project, context, record::Operation::project,
+                              record::Resource::gpu_compute);
+  op->lane = &gpu_;
+  const Nanoseconds launch = range.first == 0 ? options_.path->launch_overhead_per_layer : Nanoseconds{0};
+  op->duration = gpu_noise_.apply(model_.overhead() + launch + model_.gemm(costs_.project(range.count)));
+  issue(op, deps);
+  return op;
+}
+
+ScoreOp SimulatedMachine::score(OpContext context, const Request& request, const ScoreSpec& spec, const Deps& deps) {
+  auto op = make_op<Score>(this, simulation_, OpKind::score, context, record::Operation::score,
+                           record::Resource::scoring);
+  op->request = &request;
+  op->spec = spec;
+  const ModelGeometry& geometry = *options_.geometry;
+  const int num_groups = options_.importance->num_groups(spec.grouping);
+  const bool probes = spec.grouping == traces::HeadGrouping::probe_heads;
+  const int query_heads = probes ? num_groups : geometry.num_query_heads;
+  const int kv_heads = probes ? divide_rounding_up(num_groups, geometry.group_size()) : geometry.num_kv_heads;
+  Nanoseconds duration = model_.overhead() + model_.attention(costs_.score(request.own_tokens, request.stored_tokens,
+                                                                           query_heads, kv_heads));
+  if (spec.repeats_projection) duration += model_.overhead() + model_.gemm(costs_.project(request.own_tokens));
+  op->duration = gpu_noise_.apply(duration);
+  issue(op, deps);
+  return op;
+}
+
+SelectOp SimulatedMachine::select(OpContext context, const ScoreOp& scores, const SelectionRule& rule) {
+  auto op = make_op<Select>(this, simulation_, OpKind::select, context, record::Operation::select,
+                            record::Resource::scoring);
+  op->scores = scores;
+  op->rule = rule;
+  op->kernel = gpu_noise_.apply(model_.select_overhead());
+  const SoftwarePath& path = *options_.path;
+  op->to_host = options_.profile->host.selection_cost + path.identify_cost_per_call + path.stage_synchronise +
+                transfer_time(path.score_to_host, options_.profile->link.copy_bandwidth);
+  issue(op, Op(scores));
+  return op;
+}
+
+Op SimulatedMachine::attend(OpContext context, const Request& request, TokenRange range, const KvView& view,
+                            const Deps& deps) {
+  auto op = make_op<LaneWork>(this, simulation_, OpKind::attend, context, record::Operation::attend,
+                              record::Resource::gpu_compute);
+  op->lane = &gpu_;
+  const std::uint32_t k_tokens = view.full_length ? view.prefix_tokens : view.kept_k_tokens;
+  const std::uint32_t v_tokens = view.full_length ? view.prefix_tokens : view.kept_v_tokens;
+  const Nanoseconds linear = model_.gemm(costs_.attend_linear(range.count));
+  const Nanoseconds attention =
+      model_.attention(costs_.attend_attention(range.count, range.first, k_tokens, v_tokens));
+  op->activity = attention > linear ? Activity::attention : Activity::gemm;
+  op->duration = gpu_noise_.apply(model_.overhead() + linear + attention);
+  if (range.first == 0) observer_.on_attend(request, context.layer_idx, view);
+  issue(op, deps);
+  return op;
+}
+
+Op SimulatedMachine::first_token(OpContext context, const Deps& deps) {
+  auto op = make_op<LaneWork>(this, simulation_, OpKind::first_token, context, record::Operation::first_token,
+                              record::Resource::gpu_compute);
+  op->lane = &gpu_;
+  op->duration = gpu_noise_.apply(model_.overhead() + model_.gemm(costs_.first_token())) +
+                 options_.profile->host.first_token_cost;
+  issue(op, deps);
+  return op;
+}
+
+// ---- host ----
+
+Nanoseconds SimulatedMachine::host_time(HostTask task) const {
+  const HostProfile& host = options_.profile->host;
+  const auto count = static_cast<std::int64_t>(task.count);
+  switch (task.kind) {
+    case HostTaskKind::framework: return options_.path->compute_overhead_per_request;
+    case HostTaskKind::tokenise: return host.tokenise_per_token * count;
+    case HostTaskKind::look_up: return host.look_up_per_block * count;
+    case HostTaskKind::cache_update: return host.cache_update_per_entry * count;
+  }
+  return Nanoseconds{0};
+}
+
+Op SimulatedMachine::host(OpContext context, HostTask task, const Deps& deps) {
+  static constexpr record::Operation kOperations[] = {record::Operation::framework, record::Operation::tokenise,
+                                                      record::Operation::look_up, record::Operation::cache_update};
+  auto op = make_op<LaneWork>(this, simulation_, OpKind::host, context, kOperations[static_cast<std::size_t>(task.kind)],
+                              record::Resource::host);
+  op->lane = &host_thread_;
+  op->duration = host_time(task);
+  issue(op, deps);
+  return op;
+}
+
+Nanoseconds SimulatedMachine::recompute_time(std::uint32_t prompt_tokens) const {
+  constexpr std::uint32_t kBlock = 2048;
+  Nanoseconds layer{0};
+  for (std::uint32_t first = 0; first < prompt_tokens; first += kBlock) {
+    const std::uint32_t count = std::min(kBlock, prompt_tokens - first);
+    layer += model_.overhead() * 2 + model_.gemm(costs_.project(count)) + model_.gemm(costs_.attend_linear(count)) +
+             model_.attention(costs_.attend_attention(count, first, 0, 0));
+  }
+  return layer * options_.geometry->num_layers + model_.overhead() + model_.gemm(costs_.first_token());
+}
+
+}  // namespace reprefill::sim

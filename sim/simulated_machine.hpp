@@ -1,0 +1,99 @@
+// The machine in virtual time: operations last as long as the device models say and move no data.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "core/layout/read_planner.hpp"
+#include "core/model/costs.hpp"
+#include "core/pipeline/machine_core.hpp"
+#include "core/pipeline/system.hpp"
+#include "core/record/span.hpp"
+#include "sim/devices/lanes.hpp"
+#include "sim/devices/operation_model.hpp"
+#include "sim/devices/ssd.hpp"
+
+namespace reprefill::sim {
+
+/// Told of every span as its operation ends, and of every view that attention used.
+class MachineObserver {
+ public:
+  virtual ~MachineObserver() = default;
+  virtual void on_span(const record::Span& span) = 0;
+  virtual void on_attend(const pipeline::Request& request, int layer_idx, const pipeline::KvView& view) = 0;
+};
+
+struct SimulatedMachineOptions {
+  const ModelGeometry* geometry = nullptr;
+  const Profile* profile = nullptr;
+  const pipeline::SoftwarePath* path = nullptr;
+  const traces::ImportanceSource* importance = nullptr;
+  const layout::StoreLayout* store_layout = nullptr;  // null: the system stores nothing
+  std::function<std::uint32_t(SegmentId)> segment_tokens;
+  Bytes staging{std::uint64_t{1} << 60};
+  bool noise = false;
+  std::uint64_t seed = 0;
+  std::uint64_t replica = 0;
+};
+
+class SimulatedMachine final : public pipeline::MachineCore {
+ public:
+  SimulatedMachine(Simulation& simulation, const SimulatedMachineOptions& options, MachineObserver& observer);
+  ~SimulatedMachine() override;
+
+  pipeline::ReadOp read(pipeline::OpContext, pipeline::PieceList, pipeline::ReadPriority,
+                        const pipeline::Deps&) override;
+  pipeline::Op write(pipeline::OpContext, SegmentId, Bytes, const pipeline::Deps&) override;
+  pipeline::Op copy(pipeline::OpContext, pipeline::PieceList, pipeline::CopyRoute, const pipeline::Deps&) override;
+  pipeline::Op project(pipeline::OpContext, pipeline::TokenRange, const pipeline::Deps&) override;
+  pipeline::ScoreOp score(pipeline::OpContext, const pipeline::Request&, const pipeline::ScoreSpec&,
+                          const pipeline::Deps&) override;
+  pipeline::SelectOp select(pipeline::OpContext, const pipeline::ScoreOp&, const pipeline::SelectionRule&) override;
+  pipeline::Op attend(pipeline::OpContext, const pipeline::Request&, pipeline::TokenRange, const pipeline::KvView&,
+                      const pipeline::Deps&) override;
+  pipeline::Op host(pipeline::OpContext, pipeline::HostTask, const pipeline::Deps&) override;
+  pipeline::Op first_token(pipeline::OpContext, const pipeline::Deps&) override;
+  void detach(const pipeline::Op&, bool drop_unsubmitted) override;
+
+  /// The compute time of a full prefill on an idle machine: what utilisation is measured in (semantics 7).
+  Nanoseconds recompute_time(std::uint32_t prompt_tokens) const;
+
+ private:
+  class Work;
+  class Read;
+  class Write;
+  class LaneWork;
+  class Score;
+  class Select;
+
+  void begin(pipeline::OpState& op) override;
+  void finish(pipeline::OpState& op, Work& work);
+  void begin_read(Read& read);
+  void release_staging(Bytes size);
+  Nanoseconds copy_time(pipeline::CopyRoute route, std::size_t num_pieces, Bytes bytes);
+  Nanoseconds host_time(pipeline::HostTask task) const;
+  Lane& lane_of(pipeline::CopyRoute route);
+  void issue_lane(const boost::intrusive_ptr<LaneWork>& op, const pipeline::Deps& deps);
+
+  Simulation& simulation_;
+  SimulatedMachineOptions options_;
+  MachineObserver& observer_;
+  OperationModel model_;
+  OperationCosts costs_;
+  Interference interference_;
+  Noise gpu_noise_;
+  Noise link_noise_;
+  Ssd ssd_;
+  Lane gpu_;
+  SharedLanes host_to_gpu_;
+  Lane gpu_to_host_;
+  Lane host_memory_;
+  Lane host_thread_;
+  Bytes staging_free_;
+  std::deque<Read*> waiting_for_staging_;  // unfinished, hence alive
+  layout::ReadPlan plan_;                  // reused
+  std::array<std::uint32_t, record::kNumResources> last_request_on_{};
+};
+
+}  // namespace reprefill::sim

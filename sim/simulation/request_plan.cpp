@@ -1,0 +1,298 @@
+#include "sim/simulation/request_plan.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include <fmt/ranges.h>
+
+#include "core/base/nearest_name.hpp"
+#include "core/base/random.hpp"
+#include "traces/importance/recorded_importance.hpp"
+#include "traces/importance/synthetic_importance.hpp"
+#include "traces/workload/mooncake.hpp"
+#include "traces/workload/replay.hpp"
+
+namespace reprefill::sim {
+namespace {
+
+/// Draws prefixes by rank: P(r) proportional to 1 / (r + 1)^s.
+class ZipfTable {
+ public:
+  ZipfTable(std::uint64_t size, double exponent) {
+    double sum = 0;
+    for (std::uint64_t rank = 0; rank < size; ++rank) {
+      sum += std::pow(static_cast<double>(rank + 1), -exponent);
+      cumulative_.push_back(sum);
+    }
+  }
+  std::uint32_t draw(RandomStream& stream) const {
+    const double target = stream.uniform() * cumulative_.back();
+    const auto found = std::upper_bound(cumulative_.begin(), cumulative_.end(), target);
+    return static_cast<std::uint32_t>(std::min<std::ptrdiff_t>(found - cumulative_.begin(), std::ssize(cumulative_) - 1));
+  }
+
+ private:
+  std::vector<double> cumulative_;
+};
+
+class PrefixPoolPlan final : public RequestPlan {
+ public:
+  PrefixPoolPlan(const Point& point, std::uint64_t num_warmup,
+                 const std::function<Nanoseconds(std::uint32_t)>& recompute_time)
+      : spec_(point.workload.pool),
+        num_prefixes_(pool_size(point)),
+        stored_tokens_(stored_tokens_of(spec_.prefix_tokens, point.store_block_tokens)),
+        kv_bytes_per_token_(point.geometry.kv_bytes_per_token()) {
+    RandomStream prefixes(point.seed, point.replica, "workload/prefixes");
+    RandomStream suffixes(point.seed, point.replica, "workload/suffixes");
+    RandomStream arrivals(point.seed, point.replica, "workload/arrivals");
+    const ZipfTable zipf(num_prefixes_, spec_.popularity == Popularity::zipf ? spec_.zipf_exponent : 0.0);
+    const std::uint64_t num_requests = num_warmup + spec_.measured_requests;
+    double time_s = 0;
+    for (std::uint64_t i = 0; i < num_requests; ++i) {
+      PlannedRequest request;
+      request.prefix = choose_prefix(i, num_warmup, num_requests, zipf, prefixes);
+      request.prompt_tokens = spec_.prefix_tokens + draw_suffix(suffixes);
+      if (spec_.arrivals != Arrivals::closed) {
+        time_s += arrivals.exponential(rate(recompute_time));
+        request.arrival = nanoseconds_from_seconds(time_s);
+      }
+      requests_.push_back(request);
+    }
+  }
+
+  std::uint64_t num_requests() const override { return requests_.size(); }
+  PlannedRequest planned(std::uint64_t index) const override { return requests_[index]; }
+  std::uint32_t segment_tokens(SegmentId) const override { return stored_tokens_; }
+  Bytes working_set() const override { return num_prefixes_ * stored_tokens_ * kv_bytes_per_token_; }
+  std::uint64_t num_prefixes() const override { return num_prefixes_; }
+  bool open_arrivals() const override { return spec_.arrivals != Arrivals::closed; }
+
+  void resolve(std::uint64_t index, pipeline::Request& request) override {
+    const PlannedRequest& planned = requests_[index];
+    request.task = planned.prefix;
+    request.stored_tokens = stored_tokens_;
+    if (stored_tokens_ > 0) request.stored_prefix = {{SegmentId{planned.prefix}, stored_tokens_}};
+    request.prompt_tokens = planned.prompt_tokens;
+    request.own_tokens = planned.prompt_tokens - stored_tokens_;
+    request.hit_trace_tokens = stored_tokens_;
+  }
+
+ private:
+  std::uint32_t choose_prefix(std::uint64_t index, std::uint64_t num_warmup, std::uint64_t num_requests,
+                              const ZipfTable& zipf, RandomStream& stream) const {
+    const bool warming = index < num_warmup && spec_.initial_cache == InitialCache::warm;
+    if (warming || spec_.order == RequestOrder::interleaved || spec_.order == RequestOrder::distinct) {
+      return static_cast<std::uint32_t>(index % num_prefixes_);
+    }
+    if (spec_.order == RequestOrder::blocked) return static_cast<std::uint32_t>(index * num_prefixes_ / num_requests);
+    return zipf.draw(stream);
+  }
+
+  std::uint32_t draw_suffix(RandomStream& stream) const {
+    const double mean = spec_.suffix_tokens;
+    double tokens = mean;
+    if (spec_.suffix_distribution == SuffixDistribution::uniform) {
+      tokens = mean * (1 + spec_.suffix_spread * (2 * stream.uniform() - 1));
+    } else if (spec_.suffix_distribution == SuffixDistribution::lognormal) {
+      tokens = mean * std::exp(stream.normal(0, spec_.suffix_spread));
+    }
+    return static_cast<std::uint32_t>(std::clamp(std::round(tokens), 1.0, 1e6));
+  }
+
+  double rate(const std::function<Nanoseconds(std::uint32_t)>& recompute_time) const {
+    if (spec_.arrivals == Arrivals::poisson) return spec_.rate_per_s;
+    return spec_.target_utilisation / to_seconds(recompute_time(spec_.prefix_tokens + spec_.suffix_tokens));
+  }
+
+  PrefixPoolSpec spec_;
+  std::uint64_t num_prefixes_;
+  std::uint32_t stored_tokens_;
+  Bytes kv_bytes_per_token_;
+  std::vector<PlannedRequest> requests_;
+};
+
+class TracePlan final : public RequestPlan {
+ public:
+  TracePlan(const Point& point, std::shared_ptr<const traces::RequestTrace> trace,
+            const std::function<Nanoseconds(std::uint32_t)>& recompute_time)
+      : spec_(point.workload.trace),
+        trace_(std::move(trace)),
+        tree_(trace_->block_tokens()),
+        store_block_tokens_(point.store_block_tokens),
+        kv_bytes_per_token_(point.geometry.kv_bytes_per_token()) {
+    if (trace_->block_tokens() % store_block_tokens_ != 0) {
+      throw ConfigError(fmt::format("store_block_tokens: found {}; it must divide the trace's blocks of {} tokens",
+                                    store_block_tokens_, trace_->block_tokens()));
+    }
+    traces::ReplayOptions options{.over_limit = spec_.over_limit,
+                                  .time_scale = spec_.time_scale,
+                                  .num_replicas = static_cast<std::uint32_t>(spec_.num_replicas)};
+    options.context_limit_tokens = context_limit(point);
+    replay_ = traces::prepare_replay(*trace_, options);
+    if (spec_.target_utilisation) {
+      factor_ = traces::scale_to_utilisation(
+          replay_.requests, *spec_.target_utilisation, options.num_replicas,
+          [&](const traces::TraceRequest& request) { return to_seconds(recompute_time(request.input_tokens)); });
+    }
+    for (const traces::ReplayRequest& request : replay_.requests) {
+      if (request.replica_idx != static_cast<std::uint32_t>(spec_.replica)) continue;
+      if (spec_.max_requests > 0 && mine_.size() >= spec_.max_requests) break;
+      mine_.push_back(&request);
+    }
+    if (mine_.empty()) throw ConfigError("workload.file: no request of the trace is left to replay");
+    count_working_set();
+  }
+
+  std::uint64_t num_requests() const override { return mine_.size(); }
+  PlannedRequest planned(std::uint64_t index) const override {
+    const traces::TraceRequest& request = mine_[index]->request;
+    return {.arrival = request.arrival,
+            .prompt_tokens = request.input_tokens,
+            .output_tokens = request.output_tokens,
+            .prefix = 0,
+            .block_ids = request.block_ids};
+  }
+  std::uint32_t segment_tokens(SegmentId segment) const override { return tree_.info(segment).num_tokens; }
+  Bytes working_set() const override { return working_set_; }
+  std::uint64_t num_prefixes() const override { return mine_.size(); }
+  bool open_arrivals() const override { return true; }
+  std::uint64_t num_dropped() const override { return replay_.num_dropped; }
+  std::uint64_t num_truncated() const override { return replay_.num_truncated; }
+  std::optional<double> time_factor() const override { return factor_; }
+
+  void resolve(std::uint64_t index, pipeline::Request& request) override {
+    const traces::TraceRequest& planned = mine_[index]->request;
+    request.prompt_tokens = planned.input_tokens;
+    request.task = planned.block_ids[std::min<std::size_t>(1, planned.block_ids.size() - 1)];
+    const auto full = planned.block_ids.first(planned.input_tokens / trace_->block_tokens());
+    const cache::Match stored = tree_.match(full);
+    request.stored_prefix = stored.path;
+    request.stored_tokens = stored.num_tokens;
+    request.hit_trace_tokens = stored.num_tokens;
+    if (request.stored_tokens == request.prompt_tokens) recompute_last_block(request);
+    request.own_tokens = request.prompt_tokens - request.stored_tokens;
+    const auto fresh = full.subspan(stored.num_blocks);
+    if (spec_.append == Append::none || fresh.empty()) return;
+    const SegmentId segment = tree_.insert(stored, fresh);
+    request.append = pipeline::AppendPlan{.segment = segment, .num_tokens = tree_.info(segment).num_tokens};
+  }
+
+ private:
+  /// At least one token must be computed: a prompt that is stored to its end computes its last store block again.
+  void recompute_last_block(pipeline::Request& request) const {
+    request.stored_tokens -= store_block_tokens_;
+    SegmentSpan& last = request.stored_prefix.back();
+    last.num_tokens -= store_block_tokens_;
+    if (last.num_tokens == 0) request.stored_prefix.pop_back();
+  }
+
+  std::optional<std::uint32_t> context_limit(const Point& point) const {
+    if (spec_.context_limit == "trace") return std::nullopt;
+    if (spec_.context_limit == "model") return static_cast<std::uint32_t>(point.geometry.max_position_embeddings);
+    std::uint32_t tokens = 0;
+    const char* end = spec_.context_limit.data() + spec_.context_limit.size();
+    const auto parsed = std::from_chars(spec_.context_limit.data(), end, tokens);
+    if (parsed.ec != std::errc{} || parsed.ptr != end || tokens == 0) {
+      throw ConfigError(fmt::format("workload.context_limit: found \"{}\"; expected \"model\", \"trace\" or a number of "
+                                    "tokens such as \"32768\"",
+                                    spec_.context_limit));
+    }
+    return tokens;
+  }
+
+  void count_working_set() {
+    cache::SegmentTree seen(trace_->block_tokens());
+    std::uint64_t tokens = 0;
+    for (const traces::ReplayRequest* request : mine_) {
+      const auto full = request->request.block_ids.first(request->request.input_tokens / trace_->block_tokens());
+      const cache::Match match = seen.match(full);
+      const auto fresh = full.subspan(match.num_blocks);
+      if (fresh.empty()) continue;
+      seen.insert(match, fresh);
+      tokens += fresh.size() * trace_->block_tokens();
+    }
+    working_set_ = tokens * kv_bytes_per_token_;
+  }
+
+  TraceSpec spec_;
+  std::shared_ptr<const traces::RequestTrace> trace_;
+  traces::Replay replay_;
+  std::vector<const traces::ReplayRequest*> mine_;
+  cache::SegmentTree tree_;
+  std::uint32_t store_block_tokens_;
+  Bytes kv_bytes_per_token_;
+  Bytes working_set_;
+  std::optional<double> factor_;
+};
+
+}  // namespace
+
+std::uint32_t stored_tokens_of(std::uint32_t prefix_tokens, std::uint32_t store_block_tokens) {
+  return prefix_tokens / store_block_tokens * store_block_tokens;
+}
+
+std::uint64_t pool_size(const Point& point) {
+  const PrefixPoolSpec& pool = point.workload.pool;
+  if (pool.num_prefixes > 0) return pool.num_prefixes;
+  constexpr std::uint64_t kDefaultGpuCache = 10'000'000'000;
+  const std::uint64_t gpu_cache = point.system_params.value("gpu_cache_bytes", kDefaultGpuCache);
+  const Bytes prefix = std::max(1u, stored_tokens_of(pool.prefix_tokens, point.store_block_tokens)) *
+                       point.geometry.kv_bytes_per_token();
+  return std::max<std::uint64_t>(1, 20 * gpu_cache / prefix.value);
+}
+
+std::filesystem::path SharedInputs::find_trace(const std::string& file, const std::string& origin) const {
+  constexpr std::string_view kVariable = "$REPREFILL_TRACES/";
+  if (file.starts_with(kVariable)) {
+    if (context_.traces.empty()) {
+      throw ConfigError(fmt::format("{}: workload.file: {} needs REPREFILL_TRACES to name the folder of public traces "
+                                    "(../shared/traces was not found either)",
+                                    origin, file));
+    }
+    return context_.traces / file.substr(kVariable.size());
+  }
+  for (const std::filesystem::path& candidate :
+       {std::filesystem::path(file), std::filesystem::path(origin).parent_path() / file, context_.samples / file}) {
+    if (std::filesystem::exists(candidate)) return candidate;
+  }
+  throw ConfigError(fmt::format("{}: workload.file: no file \"{}\" here, beside the scenario, or in {}", origin, file,
+                                context_.samples.string()));
+}
+
+std::shared_ptr<const traces::RequestTrace> SharedInputs::trace(const std::string& file, const std::string& origin) {
+  const std::filesystem::path path = find_trace(file, origin);
+  const std::lock_guard lock(mutex_);
+  auto& trace = traces_[path.string()];
+  if (!trace) trace = std::make_shared<const traces::RequestTrace>(traces::read_mooncake_jsonl(path));
+  return trace;
+}
+
+std::shared_ptr<const traces::ImportanceSource> SharedInputs::importance(const Point& point) {
+  std::vector<int> probe_heads = {0, 1, 2};
+  if (point.system_params.contains("probe_heads")) probe_heads = point.system_params["probe_heads"].get<std::vector<int>>();
+  traces::ImportanceHeads heads{.num_kv_heads = point.geometry.num_kv_heads, .probe_kv_heads = {}};
+  for (const int head : probe_heads) heads.probe_kv_heads.push_back(head / point.geometry.group_size());
+  const std::uint64_t seed = combine64(point.seed, combine64(point.replica, hash_name("importance")));
+  const std::string key = fmt::format("{}|{}|{}|{}|{}|{}", point.importance.kind, point.importance.preset,
+                                      point.importance.file, seed, heads.num_kv_heads, fmt::join(heads.probe_kv_heads, ","));
+  const std::lock_guard lock(mutex_);
+  auto& source = importance_[key];
+  if (source) return source;
+  if (point.importance.kind == "recorded") {
+    source = std::make_shared<traces::RecordedImportance>(traces::RecordedImportance::open(point.importance.file));
+  } else {
+    source = std::make_shared<traces::SyntheticImportance>(
+        traces::importance_preset(point.importance.preset, point.origin + ": importance.preset").params, heads, seed);
+  }
+  return source;
+}
+
+std::unique_ptr<RequestPlan> make_request_plan(const Point& point, std::uint64_t num_warmup, SharedInputs& inputs,
+                                               const std::function<Nanoseconds(std::uint32_t)>& recompute_time) {
+  if (!point.workload.is_trace) return std::make_unique<PrefixPoolPlan>(point, num_warmup, recompute_time);
+  return std::make_unique<TracePlan>(point, inputs.trace(point.workload.trace.file, point.origin), recompute_time);
+}
+
+}  // namespace reprefill::sim

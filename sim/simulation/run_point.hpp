@@ -1,0 +1,38 @@
+// Simulates one point: admits requests, runs their coroutines on the simulated machine, and makes the result row.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <vector>
+
+#include "core/record/span.hpp"
+#include "sim/simulation/request_plan.hpp"
+
+namespace reprefill::sim {
+
+struct RunOptions {
+  std::uint64_t num_warmup = 0;
+  bool stop_when_full = false;                  // of a fill run: ends when both tiers have been full
+  bool keep_spans = false;                      // every span of the measured requests, for a timeline
+  const std::atomic<bool>* interrupted = nullptr;  // polled; throws Interrupted
+};
+
+struct RunResult {
+  Json row;                     // results, without wall-clock figures
+  std::vector<record::Span> spans;
+  std::uint64_t num_events = 0;
+  std::uint64_t num_requests = 0;
+  Nanoseconds virtual_time{0};
+};
+
+RunResult run_point(const Point& point, SharedInputs& inputs, const RunOptions& options);
+
+/// Requests until both tiers are full, 2 x num_prefixes at most: the warm-up that this point asks for (semantics 7).
+std::uint64_t warmup_needed(const Point& point, SharedInputs& inputs, const RunOptions& options);
+/// The most that `warmup_needed` can answer for this point: 0 where no warm-up rule applies.
+std::uint64_t warmup_limit(const Point& point);
+
+/// Refuses a point whose one-layer working set exceeds workspace or staging, with the numbers (design 4).
+void check_memory(const Point& point);
+
+}  // namespace reprefill::sim

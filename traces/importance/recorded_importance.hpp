@@ -1,0 +1,66 @@
+// Importance from a trace file: what a run with full KV, or a pruned run, was measured to have (semantics 8).
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+
+#include "traces/importance/importance_trace.hpp"
+
+namespace reprefill::traces {
+
+/// Serves a query from the record of the same request and layer. A layer without a record takes the nearest earlier one
+/// of its period. Recorded selections come first: their scores are handed out exactly as the run consumed them.
+/// A query's prefix may be a leading part of the recorded one, cut into other segments, as long as units start and end
+/// where recorded runs do.
+class RecordedImportance final : public ImportanceSource {
+ public:
+  struct Options {
+    std::string keys_channel = "keys";  // serves all_heads and per_kv_head; for example "digest:mean"
+    std::string probe_channel = "";     // serves probe_heads; empty: the first one named probe:*
+  };
+
+  /// Maps the file and checks all of it. Throws ConfigError naming file and record where it is damaged.
+  static RecordedImportance open(const std::filesystem::path& path, const Options& options);
+  static RecordedImportance open(const std::filesystem::path& path) { return open(path, Options{}); }
+  /// The same for bytes in memory; `origin` names them in messages.
+  static RecordedImportance from_bytes(std::vector<std::byte> bytes, std::string origin, const Options& options);
+
+  const ImportanceTraceHeader& header() const { return header_; }
+  /// Numbers of requests that have a record, ascending.
+  std::vector<std::uint64_t> requests() const;
+
+  int num_groups(HeadGrouping grouping) const override;
+  void unit_scores(const ImportanceQuery& query, int unit_tokens, std::span<float> out) const override;
+  bool has_channel(HeadGrouping grouping) const override;
+  int granularity_tokens(HeadGrouping grouping) const override;
+
+  /// The selection that the run made at exactly this request, layer, grouping and unit size, if it is an as-run trace.
+  std::optional<RecordedSelection> selection(std::uint64_t request, int layer_idx, HeadGrouping grouping,
+                                             int unit_tokens) const;
+
+ private:
+  using ScoresKey = std::tuple<std::uint64_t, int, std::size_t>;                        // request, layer, channel
+  using SelectionKey = std::tuple<std::uint64_t, int, std::size_t, HeadGrouping, int>;  // and grouping, unit tokens
+
+  RecordedImportance(std::shared_ptr<const void> owner, std::span<const std::byte> bytes, std::string origin,
+                     const Options& options);
+
+  std::optional<std::size_t> channel_of(HeadGrouping grouping) const;
+  std::size_t require_channel(HeadGrouping grouping) const;
+  void sum_runs(const detail::ScoresView& view, const ImportanceQuery& query, int unit_tokens,
+                std::span<float> out) const;
+  std::vector<std::uint32_t> units_of_runs(const detail::ScoresView& view, const ImportanceQuery& query,
+                                           int unit_tokens) const;
+
+  std::shared_ptr<const void> owner_;  // keeps the bytes that the views look into
+  std::string origin_;
+  ImportanceTraceHeader header_;
+  std::optional<std::size_t> keys_channel_, probe_channel_;
+  std::map<ScoresKey, detail::ScoresView> scores_;
+  std::map<SelectionKey, detail::RecordView> selections_;
+};
+
+}  // namespace reprefill::traces
