@@ -10,14 +10,14 @@ namespace {
 
 // What no source tells, the same in all presets unless said otherwise:
 //   task_share 0.85: requests on one prefix then share about 0.58 of their 5 % chunks (paper-5pct). IMPRESS reports a
-//   recall over
-//     80 % for a static selection [ref 3.2], at larger budgets.
+//     recall over 80 % for a static selection [ref 3.2], at larger budgets.
 //   sink_mass 0.5: models put a large share of their attention on the first tokens (attention sink, arXiv 2309.17453);
 //     the number is ours. It does not move the choice beyond the first chunk, only the mass that a choice keeps.
 //   period_share: layers of one period overlap more than layers of adjacent periods; how much more is unknown.
 
 /// [ref 3.2]: 2.2x amplification of 64-token blocks, read as voted tokens at 25 % (A21). OPT has one KV head per query
-/// head; probed heads 0, 1, 2 drawn in one KV head are less alike than published (0.60 of 0.68 at 40 %).
+/// head; probed heads 0, 1, 2 drawn in one KV head are less alike than published (0.58, not 0.68, at 40 %; 0.39, not
+/// 0.48, at 10 %).
 ImportancePreset impress_opt() {
   return {
       .name = "impress-opt",
@@ -64,9 +64,10 @@ ImportancePreset paper_5pct() {
                   {"probe_fallback", Budget(1, 20), 0.10, 0.20, "A6"}}};
 }
 
-/// A real Qwen2.5-7B selection of 16-token chunks on one RTE request (semantics 8). The ranges are what one request can
-/// tell: about one standard error of a share of k chosen chunks. Tokens and heads are not covered by the source and
-/// are those of paper-5pct.
+/// A real Qwen2.5-7B selection of 16-token chunks on one RTE request (semantics 8): 0.47 / 0.42 / 0.41 / 0.64 coverage,
+/// 12 / 23 / 45-51 / 70-78 % of blocks, 68 % in the last tenth. The ranges are ours: one request cannot tell more (a
+/// share of 93 chunks, at 25 %, has a standard error of 0.05), and the fit lies 0.055 above the coverage at 25 %.
+/// Tokens and heads are not covered by the source; their spreads are those of paper-5pct, with this preset's layers.
 ImportancePreset qwen7b_fewshot() {
   const std::string source = "one RTE request, Qwen2.5-7B (semantics 8)";
   ImportancePreset preset = {.name = "qwen7b-fewshot",
@@ -74,7 +75,7 @@ ImportancePreset qwen7b_fewshot() {
                              .params = paper_5pct().params,
                              .targets = {{"coverage_between_periods", Budget(1, 20), 0.41, 0.53, source},
                                          {"coverage_between_periods", Budget(1, 10), 0.37, 0.47, source},
-                                         {"coverage_between_periods", Budget(1, 4), 0.36, 0.48, source},
+                                         {"coverage_between_periods", Budget(1, 4), 0.34, 0.48, source},
                                          {"coverage_between_periods", Budget(1, 2), 0.60, 0.68, source},
                                          {"chunk_blocks_touched", Budget(1, 20), 0.10, 0.14, source},
                                          {"chunk_blocks_touched", Budget(1, 10), 0.20, 0.26, source},

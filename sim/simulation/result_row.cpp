@@ -1,0 +1,184 @@
+#include "sim/simulation/result_row.hpp"
+
+// Header-only: the static library would be one more thing to link for one call.
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "core/record/ttft_statistics.hpp"
+
+namespace reprefill::sim {
+namespace {
+
+constexpr int kRowSchemaVersion = 1;
+
+double as_double(Bytes bytes) { return static_cast<double>(bytes.value); }
+/// 0 / 0 is null: there was nothing to divide.
+Json ratio(double numerator, double denominator) { return denominator > 0 ? Json(numerator / denominator) : Json(nullptr); }
+Json ratio(Bytes numerator, Bytes denominator) { return ratio(as_double(numerator), as_double(denominator)); }
+
+Json identity(const RowInputs& in) {
+  const Point& point = in.point;
+  Json row = Json::object();
+  row["point"] = point.index;
+  row["label"] = point.label;
+  row["system"] = point.system;
+  row["axes"] = point.axes;
+  row["replica"] = point.replica;
+  row["seed"] = point.seed;
+  row["model"] = point.geometry.name;
+  row["profile"] = point.profile.name;
+  row["profile_kind"] = point.profile.hypothetical ? "hypothetical" : "measured";
+  row["software_path"] = enum_name(point.path.kind);
+  row["missing_interference_pairs"] = point.profile.num_missing_interference_pairs();
+  row["importance"] = point.importance.kind == "recorded" ? point.importance.file : point.importance.preset;
+  row["noise"] = point.noise;
+  return row;
+}
+
+Json workload(const RowInputs& in, double num_requests) {
+  const RequestStatistics& s = in.statistics;
+  Json json = Json::object();
+  json["measured_requests"] = s.requests.size();
+  json["warmup_requests"] = in.num_warmup;
+  json["requests_in_flight"] = in.point.workload.max_in_flight();
+  json["num_prefixes"] = in.plan.num_prefixes();
+  json["working_set_bytes"] = in.plan.working_set().value;
+  json["mean_prompt_tokens"] = ratio(static_cast<double>(s.prompt_tokens), num_requests);
+  json["mean_hit_tokens_trace_blocks"] = ratio(static_cast<double>(s.hit_trace_tokens), num_requests);
+  json["mean_hit_tokens_chunks"] = ratio(static_cast<double>(s.stored_tokens), num_requests);
+  json["dropped_requests"] = in.plan.num_dropped();
+  json["truncated_requests"] = in.plan.num_truncated();
+  if (in.plan.time_factor()) json["arrival_time_factor"] = *in.plan.time_factor();
+  const layout::StoreLayout* layout = in.system.store_layout();
+  if (layout != nullptr && !in.point.workload.is_trace) {
+    json["store_bytes"] = in.plan.num_prefixes() * layout->file_bytes(in.plan.segment_tokens(SegmentId{0})).value;
+  }
+  return json;
+}
+
+Json time_per_request(const RowInputs& in, double num_requests) {
+  Json json = Json::object();
+  for (int i = 0; i < record::kNumTimeClasses; ++i) {
+    const auto time_class = static_cast<record::TimeClass>(i);
+    json[record::name_of(time_class)] = to_milliseconds(in.statistics.time[time_class]) / num_requests;
+  }
+  return json;
+}
+
+const char* bottleneck(const record::TimeBreakdown& time) {
+  int worst = 0;
+  for (int i = 1; i < record::kNumTimeClasses; ++i) {
+    if (time.by_class[static_cast<std::size_t>(i)] > time.by_class[static_cast<std::size_t>(worst)]) worst = i;
+  }
+  return record::name_of(static_cast<record::TimeClass>(worst));
+}
+
+Json bytes_per_request(const pipeline::RequestAccount& a, double num_requests) {
+  Json json = Json::object();
+  const auto mean = [&](const char* key, Bytes total) { json[key] = as_double(total) / num_requests; };
+  mean("logical_bytes", a.payload_read + a.identification_read);
+  mean("requested_bytes", a.payload_requested + a.identification_requested);
+  mean("useful_bytes", a.payload_useful + a.identification_needed);
+  mean("identification_needed_bytes", a.identification_needed);
+  mean("identification_read_bytes", a.identification_read);
+  mean("identification_requested_bytes", a.identification_requested);
+  mean("identification_host_hit_bytes", a.identification_host_hits);
+  mean("payload_needed_bytes", a.payload_needed);
+  mean("payload_read_bytes", a.payload_read);
+  mean("payload_requested_bytes", a.payload_requested);
+  mean("payload_useful_bytes", a.payload_useful);
+  mean("payload_host_hit_bytes", a.payload_host_hits);
+  mean("payload_gpu_hit_bytes", a.payload_gpu_hits);
+  mean("prefetch_read_bytes", a.prefetch_read);
+  mean("prefetch_wasted_bytes", a.prefetch_read - a.prefetch_used);
+  mean("appended_bytes", a.appended);
+  json["read_requests"] = static_cast<double>(a.num_reads) / num_requests;
+  return json;
+}
+
+Json efficiency(const pipeline::RequestAccount& a, double num_requests) {
+  Json json = Json::object();
+  const auto count = [](std::uint64_t value) { return static_cast<double>(value); };
+  json["amplification_payload"] = ratio(a.payload_requested, a.payload_useful_from_reads);
+  json["amplification_with_identification"] =
+      ratio(a.payload_requested + a.identification_requested, a.payload_useful_from_reads);
+  json["tokens_loaded_per_token_selected"] = ratio(count(a.kv_tokens_in_pieces), count(a.kv_tokens_kept));
+  json["effective_budget"] = ratio(count(a.kv_tokens_kept), count(a.kv_tokens_stored));
+  json["gpu_hit_fraction"] = ratio(count(a.pieces_gpu_hits), count(a.pieces_needed));
+  json["host_hit_fraction"] = ratio(count(a.pieces_host_hits), count(a.pieces_needed));
+  json["prefetch_precision"] = ratio(a.prefetch_used, a.prefetch_read);
+  json["prefetch_recall"] = ratio(a.prefetch_used, a.needed_from_ssd_after_leader);
+  json["prefetch_pieces_declined"] = count(a.prefetch_pieces_declined) / num_requests;
+  json["identifications"] = count(a.num_identifications) / num_requests;
+  json["fallback_layers"] = count(a.num_fallback_layers) / num_requests;
+  return json;
+}
+
+Json cache_state(const RowInputs& in) {
+  cache::TieredCache* cache = in.system.cache();
+  if (cache == nullptr) return nullptr;
+  const cache::CacheStatistics& s = cache->statistics();
+  Json json = Json::object();
+  for (const cache::Tier tier : {cache::Tier::gpu, cache::Tier::host}) {
+    const std::string name = cache::name_of(tier);
+    json[name + "_capacity_bytes"] = cache->capacity(tier).value;
+    json[name + "_fill"] = cache->fill(tier);
+    json[name + "_working_set_ratio"] = ratio(cache->capacity(tier), in.plan.working_set());
+    json[name + "_entered"] = s[tier].entered;
+    json[name + "_dropped"] = s[tier].dropped;
+  }
+  json["promotions"] = s.promotions;
+  json["demotions"] = s.demotions;
+  json["bypassed_pieces"] = s.bypasses;
+  json["bypassed_pinned"] = s.bypasses_pinned;
+  json["score_states_dropped"] = s.states_dropped;
+  json["decisions_digest"] = fmt::format("{:016x}", in.decisions.digest());
+  return json;
+}
+
+Json busy_shares(const RowInputs& in) {
+  Json json = Json::object();
+  for (std::size_t i = 0; i < in.busy.size(); ++i) {
+    json[record::name_of(static_cast<record::Resource>(i))] =
+        ratio(static_cast<double>(in.busy[i].value), static_cast<double>(in.measured_time.value));
+  }
+  return json;
+}
+
+}  // namespace
+
+std::string inputs_hash(const Point& point) {
+  const std::string text = fmt::format("{}|{}", kRowSchemaVersion, point.resolved.dump());
+  return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
+}
+
+Json make_result_row(const RowInputs& in) {
+  const RequestStatistics& s = in.statistics;
+  const double num_requests = static_cast<double>(s.requests.size());
+  std::vector<double> ttft_ms, wait_ms;
+  for (const MeasuredRequest& request : s.requests) {
+    ttft_ms.push_back(to_milliseconds(request.first_token - request.arrival));
+    wait_ms.push_back(to_milliseconds(request.admission - request.arrival));
+  }
+  Json row = identity(in);
+  row["schema_version"] = kRowSchemaVersion;
+  row["inputs"] = inputs_hash(in.point);
+  row["verdict"] = in.plan.open_arrivals() ? s.verdict() : "STABLE";
+  row["ttft"] = record::ttft_statistics(ttft_ms, {.requests_in_flight = in.point.workload.max_in_flight(), .noise = in.point.noise});
+  row["bottleneck"] = bottleneck(s.time);
+  row["time_ms"] = time_per_request(in, num_requests);
+  row["identification_ms"] = to_milliseconds(s.time.identification) / num_requests;
+  row["request_throughput_per_s"] = ratio(num_requests, to_seconds(in.measured_time));
+  row["workload"] = workload(in, num_requests);
+  row["bytes_per_request"] = bytes_per_request(s.account, num_requests);
+  row["efficiency"] = efficiency(s.account, num_requests);
+  const auto mass_requests = static_cast<double>(s.mass_requests);
+  row["attention_mass_kept"] = {{"mean", ratio(s.mass_sum, mass_requests)},
+                                {"worst_layer", ratio(s.mass_worst_sum, mass_requests)},
+                                {"requests", s.mass_requests}};
+  row["cache"] = cache_state(in);
+  row["busy"] = busy_shares(in);
+  return row;
+}
+
+}  // namespace reprefill::sim
