@@ -1,12 +1,51 @@
+// `reprefill`: finds its shipped files, hands over to a verb, and turns errors into exit codes.
 #include <cstdio>
-#include "sim/simulation/run_point.hpp"
+
+#include "cli/verbs.hpp"
+#include "cli/version.hpp"
 #include "core/base/error.hpp"
-using namespace reprefill; using namespace reprefill::sim;
+
+namespace {
+
+int fail(reprefill::ExitCode code, const char* what) {
+  fmt::print(stderr, "reprefill: {}\n", what);
+  return static_cast<int>(code);
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
+  using namespace reprefill;
+  CLI::App app("Reprefill: what Re-Prefill designs (ContiguousKV, IMPRESS, AttentionStore, ...) do on your hardware.");
+  app.set_version_flag("--version", fmt::format("reprefill {} ({})", cli::kVersion, cli::kRevision));
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 done, 2 input, 3 machine, 77 skipped, 130 interrupted. Docs: docs/scenarios.md");
   try {
-    ScenarioContext c{"scenarios/models", "calibrate/profiles", "../shared/traces", "traces/samples"};
-    std::vector<Override> o; for (int i=2;i<argc;++i) o.push_back(parse_override(argv[i]));
-    Scenario s = read_scenario(argv[1], o, c); SharedInputs in(c);
-    for (auto& p : s.points) { auto r = run_point(p, in, {}); fmt::print("{:16} {:10} {} ttft {} ms  time {} bytes {} eff {} mass {} events {}\n", p.label, std::string(enum_name(p.path.kind)), p.axes.dump(), r.row["ttft"]["mean_ttft_ms"].dump(), r.row["time_ms"].dump(), r.row["bytes_per_request"]["requested_bytes"].dump(), r.row["efficiency"].dump(), r.row["attention_mass_kept"].dump(), r.num_events); }
-  } catch (const std::exception& e) { std::fprintf(stderr, "%s\n", e.what()); return 2; }
+    const cli::Environment environment = cli::find_environment(argv[0]);
+    cli::add_sweep(app, environment);
+    cli::add_simulate(app, environment);
+    cli::add_check(app, environment);
+    cli::add_trace(app, environment);
+    cli::add_systems(app, environment);
+    cli::add_profile(app, environment);
+    cli::add_plot(app, environment);
+    cli::add_schema(app, environment);
+    app.parse(argc, argv);
+    return static_cast<int>(ExitCode::success);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? 0 : static_cast<int>(ExitCode::input);
+  } catch (const ConfigError& error) {
+    return fail(ExitCode::input, error.what());
+  } catch (const MachineError& error) {
+    return fail(ExitCode::machine, error.what());
+  } catch (const Interrupted&) {
+    return fail(ExitCode::interrupted, "interrupted; finished results are kept");
+  } catch (const std::filesystem::filesystem_error& error) {
+    return fail(ExitCode::machine, error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(ExitCode::machine, "out of memory");
+  } catch (const std::exception& error) {
+    return fail(ExitCode::machine, fmt::format("internal error, please report: {}", error.what()).c_str());
+  }
 }

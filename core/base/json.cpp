@@ -87,8 +87,9 @@ std::string units_of(std::string_view dimension) {
 Json parse_json(std::string_view text, std::string_view origin) {
   try {
     return Json::parse(text.begin(), text.end(), StrictnessWatch(origin));
-  } catch (const Json::parse_error& error) {
-    // nlohmann's text names line and column after its own prefix "[json.exception.parse_error.101] ".
+  } catch (const Json::exception& error) {
+    // nlohmann's text names line and column after its own prefix "[json.exception.parse_error.101] ". A number that
+    // overflows is an out_of_range.
     const std::string_view what = error.what();
     const auto prefix_end = what.find("] ");
     throw ConfigError(

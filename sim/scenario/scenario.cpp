@@ -346,6 +346,74 @@ Scenario Reader::read(const std::vector<Override>& overrides) {
 
 }  // namespace
 
+Json scenario_schema() {
+  const auto object_of = [](const std::vector<ParamInfo>& infos) {
+    Json properties = Json::object();
+    for (const ParamInfo& info : infos) {
+      const auto dot = info.name.find('.');
+      if (dot == std::string::npos) {
+        add_to_schema(properties, info);
+        continue;
+      }
+      ParamInfo inner = info;
+      inner.name = info.name.substr(dot + 1);
+      Json& group = properties[info.name.substr(0, dot)];
+      group["type"] = "object";
+      add_to_schema(group["properties"], inner);
+    }
+    return Json{{"type", "object"}, {"properties", properties}, {"additionalProperties", false}};
+  };
+  const auto with_kind = [](Json object, const char* kind) {
+    object["properties"]["kind"] = {{"const", kind}};
+    object["required"] = {"kind"};
+    return object;
+  };
+  const Json axes = {{"type", "object"}, {"additionalProperties", {{"type", "array"}, {"minItems", 1}}}};
+  Json systems = Json::array();
+  for (const pipeline::SystemEntry& entry : pipeline::system_registry()) {
+    systems.push_back({{"const", entry.name}});
+    systems.push_back({{"type", "object"},
+                       {"required", {"name"}},
+                       {"additionalProperties", false},
+                       {"properties",
+                        {{"name", {{"const", entry.name}}},
+                         {"label", {{"type", "string"}}},
+                         {"params", object_of(entry.params())},
+                         {"axes", axes},
+                         {"zipped_axes", {{"type", "array"}, {"items", axes}}}}}});
+  }
+  Json path = with_kind(object_of(pipeline::software_path_params().infos()), "prototype");
+  path["properties"]["kind"] = {{"enum", {"prototype", "direct"}}};
+  Json schema = {{"$schema", "https://json-schema.org/draft/2020-12/schema"},
+                 {"title", "Reprefill scenario"},
+                 {"type", "object"},
+                 {"required", {"model", "profile", "systems", "workload"}},
+                 {"additionalProperties", false}};
+  schema["properties"] = {
+      {"schema_version", {{"const", kSchemaVersion}}},
+      {"name", {{"type", "string"}}},
+      {"description", {{"type", "string"}}},
+      {"model", {{"type", "string"}}},
+      {"profile", {{"type", {"string", "object"}}}},
+      {"software_path", {{"oneOf", {{{"enum", {"prototype", "direct"}}}, path}}}},
+      {"systems", {{"type", "array"}, {"minItems", 1}, {"items", {{"oneOf", systems}}}}},
+      {"workload",
+       {{"oneOf",
+         {with_kind(object_of(prefix_pool_params().infos()), "prefix_pool"), with_kind(object_of(trace_params().infos()), "trace")}}}},
+      {"importance",
+       {{"type", "object"},
+        {"additionalProperties", false},
+        {"properties", {{"kind", {{"enum", {"synthetic", "recorded"}}}}, {"preset", {{"type", "string"}}}, {"file", {{"type", "string"}}}}}}},
+      {"axes", axes},
+      {"zipped_axes", {{"type", "array"}, {"items", axes}}},
+      {"repeats", {{"type", "integer"}, {"minimum", 1}}},
+      {"seed", {{"type", "integer"}, {"minimum", 0}}},
+      {"noise", {{"type", "boolean"}}},
+      {"store_block_tokens", {{"type", "integer"}, {"minimum", 1}}},
+      {"mass_requests", {{"type", "integer"}, {"minimum", 0}}}};
+  return schema;
+}
+
 Override parse_override(const std::string& text) {
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0 || equals + 1 == text.size()) {

@@ -24,6 +24,14 @@ struct ActiveRequest {
   bool measured = false;
 };
 
+std::unique_ptr<pipeline::System> make_system(const Point& point, const pipeline::SystemEnvironment& environment) {
+  for (const pipeline::SystemEntry& entry : pipeline::system_registry()) {
+    if (entry.name == point.system) return entry.make(point.system_params, environment);
+  }
+  REPREFILL_CHECK(false, "no system {}", point.system);
+  return nullptr;
+}
+
 class Run final : public MachineObserver, private Timer {
  public:
   Run(const Point& point, SharedInputs& inputs, const RunOptions& options);
@@ -74,10 +82,7 @@ Run::Run(const Point& point, SharedInputs& inputs, const RunOptions& options)
   environment_.store_block_tokens = point.store_block_tokens;
   environment_.max_in_flight = point.workload.max_in_flight();
   environment_.segment_tokens = [this](SegmentId segment) { return plan_->segment_tokens(segment); };
-  for (const pipeline::SystemEntry& entry : pipeline::system_registry()) {
-    if (entry.name == point.system) system_ = entry.make(point.system_params, environment_);
-  }
-  REPREFILL_CHECK(system_ != nullptr, "no system {}", point.system);
+  system_ = make_system(point, environment_);
   const SimulatedMachineOptions machine_options{.geometry = &point.geometry,
                                                 .profile = &point.profile,
                                                 .path = &point.path,
@@ -253,6 +258,34 @@ RunResult Run::result() {
 
 RunResult run_point(const Point& point, SharedInputs& inputs, const RunOptions& options) {
   return Run(point, inputs, options).simulate();
+}
+
+void check_inputs(const Point& point, SharedInputs& inputs) {
+  inputs.importance(point);
+  std::uint32_t longest = stored_tokens_of(point.workload.pool.prefix_tokens, point.store_block_tokens);
+  if (point.workload.is_trace) {
+    longest = 0;
+    for (const traces::TraceRequest& request : inputs.trace(point.workload.trace.file, point.origin)->requests()) {
+      longest = std::max(longest, request.input_tokens);
+    }
+    make_request_plan(point, 0, inputs, [](std::uint32_t) { return Nanoseconds{1}; });
+  }
+  pipeline::SystemEnvironment environment{.geometry = point.geometry,
+                                          .path = point.path,
+                                          .store_block_tokens = point.store_block_tokens,
+                                          .max_in_flight = point.workload.max_in_flight(),
+                                          .segment_tokens = [](SegmentId) { return 0u; }};
+  const std::unique_ptr<pipeline::System> system = make_system(point, environment);
+  const Bytes working_set = system->one_layer_working_set(longest);
+  const Bytes workspace{system->workspace().value / static_cast<std::uint64_t>(environment.max_in_flight)};
+  const auto refuse = [&](const char* key, Bytes found) {
+    throw ConfigError(fmt::format("{}: systems.{}.{}: one layer of a request with {} stored tokens needs {} bytes, a "
+                                  "request has {}; set {} higher or in_flight lower",
+                                  point.origin, point.label, key, longest, working_set.value, found.value, key));
+  };
+  if (working_set.value == 0) return;
+  if (working_set > workspace) refuse("workspace_bytes", workspace);
+  if (working_set > system->staging()) refuse("staging_bytes", system->staging());
 }
 
 std::uint64_t warmup_limit(const Point& point) {

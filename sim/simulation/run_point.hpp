@@ -32,7 +32,8 @@ std::uint64_t warmup_needed(const Point& point, SharedInputs& inputs, const RunO
 /// The most that `warmup_needed` can answer for this point: 0 where no warm-up rule applies.
 std::uint64_t warmup_limit(const Point& point);
 
-/// Refuses a point whose one-layer working set exceeds workspace or staging, with the numbers (design 4).
-void check_memory(const Point& point);
+/// Reads what the point needs (trace, importance) and refuses one whose one-layer working set exceeds workspace or
+/// staging, with the numbers (design 4). Throws ConfigError.
+void check_inputs(const Point& point, SharedInputs& inputs);
 
 }  // namespace reprefill::sim
