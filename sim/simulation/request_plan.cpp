@@ -289,6 +289,18 @@ std::shared_ptr<const traces::ImportanceSource> SharedInputs::importance(const P
   return source;
 }
 
+std::string SharedInputs::trace_digest(const Point& point) {
+  if (!point.workload.is_trace) return "";
+  const std::shared_ptr<const traces::RequestTrace> requests = trace(point.workload.trace.file, point.origin);
+  std::uint64_t digest = requests->size();
+  for (const traces::TraceRequest& request : requests->requests()) {
+    digest = combine64(digest, static_cast<std::uint64_t>(request.arrival.value));
+    digest = combine64(digest, request.input_tokens);
+    for (const std::uint64_t block : request.block_ids) digest = combine64(digest, block);
+  }
+  return fmt::format("{:016x}", digest);
+}
+
 std::unique_ptr<RequestPlan> make_request_plan(const Point& point, std::uint64_t num_warmup, SharedInputs& inputs,
                                                const std::function<Nanoseconds(std::uint32_t)>& recompute_time) {
   if (!point.workload.is_trace) return std::make_unique<PrefixPoolPlan>(point, num_warmup, recompute_time);

@@ -49,6 +49,8 @@ class SharedInputs {
   explicit SharedInputs(const ScenarioContext& context) : context_(context) {}
   std::shared_ptr<const traces::RequestTrace> trace(const std::string& file, const std::string& origin);
   std::shared_ptr<const traces::ImportanceSource> importance(const Point& point);
+  /// Digest of the files that a point reads, so that a resumed sweep notices changed ones. "" without files.
+  std::string trace_digest(const Point& point);
 
  private:
   std::filesystem::path find_trace(const std::string& file, const std::string& origin) const;

@@ -23,6 +23,7 @@ struct LayerLoad {
   int layer_idx = 0;
   Residency residency;
   Deps ready;  // of prefetched pieces that are used
+  std::vector<PieceKey> from_prefetch;
   bool ahead = false;  // charged to the prefetch quota and issued with its batch
   bool issued = false;
   Bytes workspace;
@@ -233,6 +234,7 @@ class ContiguousKv final : public TieredSystem {
       counts.prefetch_used += read_bytes(key, size);
       counts.needed_from_ssd_after_leader += read_bytes(key, size);
       load.ready.add(loaded);
+      load.from_prefetch.push_back(key);
       loader_.admit_prefetched(key, loaded, load.residency, run.pinned);
     }
     drop_unused(run, *found, used);
@@ -259,17 +261,22 @@ class ContiguousKv final : public TieredSystem {
     }
   }
 
+  /// What attention consumes of the pieces that came from the SSD, by demand or by prefetch.
   void count_useful_reads(Run& run, const LayerLoad& load, std::span<const PieceKey> pieces,
                           const TouchedBlocks& wanted) {
     const std::uint64_t tensors = load_.kv_layout.kv == layout::KvPlacement::adjacent ? 2 : 1;
-    std::size_t next = 0;
-    for (std::size_t i = 0; i < pieces.size() && next < load.residency.missing.keys.size(); ++i) {
-      if (load.residency.missing.keys[next] != pieces[i]) continue;
-      const std::uint64_t chunks = wanted.num_tokens[i % wanted.blocks.size()];
-      const Bytes consumed = tensors * chunks * params_.chunk_tokens * tensor_bytes_per_token();
-      account(run).payload_useful_from_reads += read_bytes(pieces[i], consumed);
-      ++next;
-    }
+    const auto count = [&](std::span<const PieceKey> from_ssd) {
+      std::size_t next = 0;  // in the order of `pieces`
+      for (std::size_t i = 0; i < pieces.size() && next < from_ssd.size(); ++i) {
+        if (from_ssd[next] != pieces[i]) continue;
+        const std::uint64_t chunks = wanted.num_tokens[i % wanted.blocks.size()];
+        const Bytes consumed = tensors * chunks * params_.chunk_tokens * tensor_bytes_per_token();
+        account(run).payload_useful_from_reads += read_bytes(pieces[i], consumed);
+        ++next;
+      }
+    };
+    count(load.residency.missing.keys);
+    count(load.from_prefetch);
   }
 
   /// The leader's keys are on the GPU from scoring: only values are read.

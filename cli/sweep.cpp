@@ -1,0 +1,95 @@
+// `reprefill sweep`: the main job.
+#include <thread>
+
+#include "cli/verbs.hpp"
+#include "sim/sweep/parallel_runner.hpp"
+#include "sim/sweep/summary.hpp"
+#include "sim/sweep/sweep.hpp"
+
+namespace reprefill::cli {
+namespace {
+
+struct SweepVerbOptions {
+  std::string scenario;
+  std::vector<std::string> sets;
+  std::string out;
+  std::size_t jobs = 0;
+  bool resume = false;
+  bool force = false;
+  bool quiet = false;
+  bool json = false;
+  bool markdown = false;
+  std::optional<std::size_t> timeline;
+};
+
+/// One core a job: points are independent and bound by compute.
+std::size_t default_jobs() { return std::max(1u, std::thread::hardware_concurrency()); }
+
+void print_result(const sim::SweepSummary& summary, const sim::Scenario& scenario, const SweepVerbOptions& options,
+                  const std::filesystem::path& out) {
+  if (options.json) {
+    fmt::print("{}\n", Json(sim::summarise_replicas(summary.rows)).dump(2));
+    return;
+  }
+  const auto form = options.markdown ? sim::TableForm::markdown : sim::TableForm::text;
+  fmt::print("{}", sim::result_table(summary.rows, scenario.axis_names, form));
+  bool hypothetical = false, backlogged = false;
+  for (const Json& row : summary.rows) {
+    hypothetical |= row.at("profile_kind") == "hypothetical";
+    backlogged |= row.at("verdict") == "BACKLOGGED";
+  }
+  fmt::print("\n{} points", summary.rows.size());
+  if (summary.num_resumed > 0) fmt::print(" ({} were done before)", summary.num_resumed);
+  fmt::print(" in {:.1f} s on {} cores, {:.1f} M events/s. Results: {}\n", summary.wall_s, options.jobs,
+             static_cast<double>(summary.num_events) / summary.wall_s / 1e6, out.string());
+  if (hypothetical) fmt::print("The profile is hypothetical: datasheet numbers and assumptions, no measurement.\n");
+  if (backlogged) fmt::print("! BACKLOGGED: requests arrived faster than they were served; not a steady TTFT.\n");
+}
+
+void run(SweepVerbOptions options, const Environment& environment) {
+  const sim::Scenario scenario =
+      sim::read_scenario(std::filesystem::path(options.scenario), overrides_of(options.sets), environment.scenario);
+  if (options.timeline && *options.timeline >= scenario.points.size()) {
+    throw ConfigError(fmt::format("--timeline: found {}; {} has points 0 to {}", *options.timeline, options.scenario,
+                                  scenario.points.size() - 1));
+  }
+  if (options.jobs == 0) options.jobs = default_jobs();
+  const std::filesystem::path out = options.out.empty() ? std::filesystem::path("results") / scenario.name : std::filesystem::path(options.out);
+  sim::SharedInputs inputs(environment.scenario);
+  for (const sim::Point& point : scenario.points) sim::check_inputs(point, inputs);
+
+  Json resolved = {{"schema_version", 1}, {"scenario", scenario.resolved}, {"points", Json::array()}};
+  for (const sim::Point& point : scenario.points) {
+    resolved["points"].push_back({{"label", point.label}, {"axes", point.axes}, {"resolved", point.resolved},
+                                  {"trace_digest", inputs.trace_digest(point)}});
+  }
+  const auto mode = options.resume ? record::ResultFolder::Mode::resume
+                    : options.force ? record::ResultFolder::Mode::replace
+                                    : record::ResultFolder::Mode::fresh;
+  const sim::InterruptGuard interrupt;
+  record::ResultFolder folder(out, resolved, mode);
+  const sim::SweepSummary summary =
+      sim::run_sweep(scenario, inputs, folder,
+                     {.jobs = options.jobs, .timeline_point = options.timeline, .quiet = options.quiet}, interrupt.flag());
+  print_result(summary, scenario, options, out);
+}
+
+}  // namespace
+
+void add_sweep(CLI::App& app, const Environment& environment) {
+  auto options = std::make_shared<SweepVerbOptions>();
+  CLI::App* verb = app.add_subcommand("sweep", "Simulate every point of a scenario; results go to a folder");
+  verb->add_option("scenario", options->scenario, "Scenario file (JSON)")->required();
+  verb->add_option("--set", options->sets, "path=value or path=v1,v2 (an axis): wins over the file");
+  verb->add_option("--out", options->out, "Result folder (default results/NAME)");
+  verb->add_option("--jobs", options->jobs, "Points simulated at the same time (default: all cores)")->check(CLI::Range(1, 4096));
+  CLI::Option* resume = verb->add_flag("--resume", options->resume, "Go on with an interrupted sweep: nothing lost, nothing repeated");
+  verb->add_flag("--force", options->force, "Replace the results in the folder")->excludes(resume);
+  verb->add_option("--timeline", options->timeline, "Also write timeline.json (Chrome trace) of this point");
+  verb->add_flag("--quiet", options->quiet, "No progress");
+  verb->add_flag("--json", options->json, "Print the summary as JSON");
+  verb->add_flag("--markdown", options->markdown, "Print the table as Markdown");
+  verb->callback([options, environment] { run(*options, environment); });
+}
+
+}  // namespace reprefill::cli
