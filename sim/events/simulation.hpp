@@ -2,135 +2,186 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
+#include <exception>
+#include <limits>
+
+#include <boost/intrusive/list.hpp>
 
 #include "core/base/error.hpp"
 #include "core/base/units.hpp"
+#include "sim/events/event_heap.hpp"
 
 namespace reprefill::sim {
 
+class Delay;
+class Process;
 class Simulation;
 
+namespace detail {
+
+/// Membership of one intrusive list per tag; its destruction leaves the list.
+template <typename Tag>
+using ListHook = boost::intrusive::list_base_hook<boost::intrusive::tag<Tag>,
+                                                  boost::intrusive::link_mode<boost::intrusive::auto_unlink>>;
+template <typename Item, typename Tag>
+using List = boost::intrusive::list<Item, boost::intrusive::base_hook<ListHook<Tag>>,
+                                    boost::intrusive::constant_time_size<false>>;
+
+struct SpawnedTag {};
+/// What the simulation sees of the processes that it owns.
+class Spawned : public ListHook<SpawnedTag> {
+ public:
+  virtual void destroy_spawned() noexcept = 0;
+
+ protected:
+  ~Spawned() = default;
+};
+
+}  // namespace detail
+
 /// Something that happens at a point in time: lives in its owner, so that scheduling allocates nothing. Scheduling it
-/// again moves it; destroying it withdraws it.
+/// again moves it; destroying it withdraws it. When it fires it is no longer scheduled: it may schedule itself again, and
+/// its owner may destroy it.
 class Timer {
  public:
   Timer() = default;
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
-  bool scheduled() const { return position_ != kNotScheduled; }
-  void cancel();
+  bool scheduled() const { return position_ != kIdle; }
+  void cancel() {
+    if (scheduled()) withdraw();
+  }
 
  protected:
   ~Timer() { cancel(); }
 
  private:
   friend class Simulation;
-  static constexpr std::uint32_t kNotScheduled = ~std::uint32_t{0};
-  virtual void fire() = 0;
+  friend class detail::EventHeap;
+  static constexpr std::uint32_t kIdle = ~std::uint32_t{0};
+  static constexpr std::uint32_t kReady = kIdle - 1;
 
+  virtual void fire() = 0;
+  void withdraw();
+
+  boost::intrusive::list_member_hook<boost::intrusive::link_mode<boost::intrusive::auto_unlink>> ready_hook_;
   Simulation* simulation_ = nullptr;
-  std::uint32_t position_ = kNotScheduled;
+  std::uint32_t position_ = kIdle;  // in the heap, or one of the above
 };
 
+/// Single-threaded; several simulations may run on several threads.
+///
+/// Declare it before the resources, links and process handles that use it. Spawned processes end with it, at whatever
+/// point they wait; what their local variables refer to, other than resources and links, must live until then or until
+/// clear().
 class Simulation {
  public:
   Simulation() = default;
   Simulation(const Simulation&) = delete;
   Simulation& operator=(const Simulation&) = delete;
-  ~Simulation() {
-    for (const Entry& entry : heap_) entry.timer->position_ = Timer::kNotScheduled;
-  }
+  ~Simulation();
 
   Nanoseconds now() const { return now_; }
-  std::uint64_t num_events() const { return num_events_; }
-  bool empty() const { return heap_.empty(); }
+  /// Events that came at their time, and wake-ups without a delay.
+  std::uint64_t num_events() const { return num_timed_events_ + num_wakeups_; }
+  std::uint64_t num_timed_events() const { return num_timed_events_; }
+  /// Nothing is scheduled any more.
+  bool empty() const { return ready_.empty() && heap_.empty(); }
 
-  /// Events of one time happen in the order in which they were scheduled.
+  /// Events of one time happen in the order in which they were scheduled. An event in the past is an InvariantError.
   void schedule(Timer& timer, Nanoseconds at) {
-    REPREFILL_CHECK(at >= now_, "an event at {} ns is in the past of {} ns", at.value, now_.value);
+    if (at <= now_) {
+      if (at < now_) [[unlikely]] fail_in_the_past(at);
+      wake(timer);
+      return;
+    }
     timer.cancel();
     timer.simulation_ = this;
-    heap_.push_back({at.value, next_sequence_++, &timer});
-    sift_up(static_cast<std::uint32_t>(heap_.size() - 1), heap_.back());
+    heap_.push({at.value, next_sequence_++, &timer});
+  }
+  /// Schedules it now, behind everything that is to happen at this time already.
+  void wake(Timer& timer) {
+    timer.cancel();
+    timer.simulation_ = this;
+    timer.position_ = Timer::kReady;
+    ready_.push_back(timer);
   }
 
-  /// Fires the earliest event. False: there is none.
-  bool step() {
-    if (heap_.empty()) return false;
-    const Entry first = heap_.front();
-    remove(0);
-    now_ = Nanoseconds{first.time};
-    ++num_events_;
-    first.timer->fire();
-    return true;
-  }
+  /// `co_await simulation.delay(ns)`, in any coroutine. delay.hpp.
+  [[nodiscard]] Delay delay(Nanoseconds duration);
+  /// Starts the process and owns it. process.hpp.
+  void spawn(Process process);
 
-  void run() {
-    while (step()) {
-    }
-  }
+  /// Fires the earliest event. False: there is none. What it throws, and what a process throws that nobody waits for,
+  /// comes out of step() and run(); the simulation may be continued afterwards.
+  bool step();
+  void run();
+  /// Fires everything up to and including `end`; then it is `end`.
+  void run_until(Nanoseconds end);
+
+  /// Ends all spawned processes where they are, the youngest first.
+  void clear() noexcept;
+
+  /// For coroutine types: this exception comes out of the current step().
+  void surface(std::exception_ptr failure) { failure_ = std::move(failure); }
 
  private:
   friend class Timer;
-  struct Entry {
-    std::int64_t time;
-    std::uint64_t sequence;
-    Timer* timer;
-    bool before(const Entry& other) const {
-      return time != other.time ? time < other.time : sequence < other.sequence;
-    }
-  };
-  static constexpr std::uint32_t kArity = 4;
+  friend class Process;
+  class Running;
+  using ReadyList =
+      boost::intrusive::list<Timer, boost::intrusive::member_hook<Timer, decltype(Timer::ready_hook_), &Timer::ready_hook_>,
+                             boost::intrusive::constant_time_size<false>>;
 
-  void place(std::uint32_t position, const Entry& entry) {
-    heap_[position] = entry;
-    entry.timer->position_ = position;
-  }
-  void sift_up(std::uint32_t position, Entry entry) {
-    while (position > 0) {
-      const std::uint32_t parent = (position - 1) / kArity;
-      if (!entry.before(heap_[parent])) break;
-      place(position, heap_[parent]);
-      position = parent;
-    }
-    place(position, entry);
-  }
-  void sift_down(std::uint32_t position, Entry entry) {
-    const auto size = static_cast<std::uint32_t>(heap_.size());
-    for (;;) {
-      const std::uint32_t first = position * kArity + 1;
-      if (first >= size) break;
-      std::uint32_t best = first;
-      for (std::uint32_t child = first + 1; child < size && child < first + kArity; ++child) {
-        if (heap_[child].before(heap_[best])) best = child;
-      }
-      if (!heap_[best].before(entry)) break;
-      place(position, heap_[best]);
-      position = best;
-    }
-    place(position, entry);
-  }
-  void remove(std::uint32_t position) {
-    heap_[position].timer->position_ = Timer::kNotScheduled;
-    const Entry last = heap_.back();
-    heap_.pop_back();
-    if (position == heap_.size()) return;
-    if (position > 0 && last.before(heap_[(position - 1) / kArity])) {
-      sift_up(position, last);
-    } else {
-      sift_down(position, last);
-    }
-  }
+  bool fire_next(Nanoseconds end);
+  [[noreturn]] void fail_in_the_past(Nanoseconds at) const;
 
-  std::vector<Entry> heap_;
+  // Events at the current time. What is in the heap for the current time was scheduled before the clock reached it, hence
+  // before everything here: the heap goes first, and no sequence numbers need comparing.
+  ReadyList ready_;
+  detail::EventHeap heap_;
   Nanoseconds now_{0};
   std::uint64_t next_sequence_ = 0;
-  std::uint64_t num_events_ = 0;
+  std::uint64_t num_timed_events_ = 0;
+  std::uint64_t num_wakeups_ = 0;
+  std::exception_ptr failure_;
+  bool running_ = false;
+  detail::List<detail::Spawned, detail::SpawnedTag> spawned_;
 };
 
-inline void Timer::cancel() {
-  if (scheduled()) simulation_->remove(position_);
+namespace detail {
+
+inline void EventHeap::place(std::size_t position, const Entry& entry) {
+  entries_[position] = entry;
+  entry.timer->position_ = static_cast<std::uint32_t>(position);
 }
 
+inline void EventHeap::sift_up(std::size_t position, Entry entry) {
+  while (position > 0) {
+    const std::size_t parent = (position - 1) / kArity;
+    if (!entry.before(entries_[parent])) break;
+    place(position, entries_[parent]);
+    position = parent;
+  }
+  place(position, entry);
+}
+
+inline void EventHeap::sift_down(std::size_t position, Entry entry) {
+  const std::size_t size = entries_.size();
+  for (;;) {
+    const std::size_t first = position * kArity + 1;
+    if (first >= size) break;
+    std::size_t best = first;
+    const std::size_t end = first + kArity < size ? first + kArity : size;
+    for (std::size_t child = first + 1; child < end; ++child) {
+      best = entries_[child].before(entries_[best]) ? child : best;
+    }
+    if (!entries_[best].before(entry)) break;
+    place(position, entries_[best]);
+    position = best;
+  }
+  place(position, entry);
+}
+
+}  // namespace detail
 }  // namespace reprefill::sim
