@@ -11,11 +11,11 @@ struct FramePool::Closer {
   Closer(const Closer&) = delete;
   Closer& operator=(const Closer&) = delete;
   ~Closer() {
-    lists_.closed = true;
+    closed_ = true;
     for (std::size_t i = 0; i < kNumClasses; ++i) {
-      while (lists_.first[i] != nullptr) {
-        Block* block = lists_.first[i];
-        lists_.first[i] = block->next;
+      while (first_[i] != nullptr) {
+        Block* block = first_[i];
+        first_[i] = block->next;
         unpoison_memory(block, size_of_class(i));
         ::operator delete(block);
       }

@@ -13,18 +13,18 @@ class FramePool {
  public:
   static void* allocate(std::size_t size) {
     const std::size_t size_class = class_of(size);
-    if (size_class >= kNumClasses || lists_.first[size_class] == nullptr) return allocate_new(size);
-    Block* block = lists_.first[size_class];
-    lists_.first[size_class] = block->next;
+    if (size_class >= kNumClasses || first_[size_class] == nullptr) return allocate_new(size);
+    Block* block = first_[size_class];
+    first_[size_class] = block->next;
     unpoison_memory(block, size);
     return block;
   }
   static void release(void* frame, std::size_t size) noexcept {
     const std::size_t size_class = class_of(size);
-    if (size_class >= kNumClasses || lists_.closed) return release_to_system(frame);
+    if (size_class >= kNumClasses || closed_) return release_to_system(frame);
     Block* block = static_cast<Block*>(frame);
-    block->next = lists_.first[size_class];
-    lists_.first[size_class] = block;
+    block->next = first_[size_class];
+    first_[size_class] = block;
     // Whoever uses a destroyed frame is caught in spite of the pool.
     poison_memory(block + 1, size_of_class(size_class) - sizeof(Block));
   }
@@ -35,10 +35,6 @@ class FramePool {
   };
   static constexpr std::size_t kGranule = 64;
   static constexpr std::size_t kNumClasses = 32;  // frames above 2 KiB are not kept
-  struct Lists {
-    Block* first[kNumClasses] = {};
-    bool closed = false;  // the thread is ending: its lists are gone
-  };
   struct Closer;
 
   static std::size_t class_of(std::size_t size) { return (size - 1) / kGranule; }
@@ -47,7 +43,8 @@ class FramePool {
   static void release_to_system(void* frame) noexcept;
 
   // Trivial, hence reached without a guard on every call; `Closer` is touched only when a block is new.
-  static constinit inline thread_local Lists lists_;
+  static constinit inline thread_local Block* first_[kNumClasses] = {};
+  static constinit inline thread_local bool closed_ = false;  // the thread is ending: its lists are gone
 };
 
 /// Base of promise types whose frames come from the pool.

@@ -2,7 +2,7 @@
 
 namespace reprefill::sim {
 
-void Process::promise_type::wake_joiners(bool cancelled) {
+void Process::promise_type::wake_joiners(bool cancelled) noexcept {
   while (!joiners_.empty()) {
     JoinAwaiter& joiner = joiners_.front();
     joiners_.pop_front();

@@ -111,7 +111,7 @@ class Process::promise_type final : public detail::PooledFrame, public detail::S
   auto final_suspend() const noexcept {
     struct Finish {
       bool await_ready() const noexcept { return false; }
-      void await_suspend(std::coroutine_handle<promise_type> coroutine) const { coroutine.promise().finish(); }
+      void await_suspend(std::coroutine_handle<promise_type> coroutine) const noexcept { coroutine.promise().finish(); }
       void await_resume() const noexcept {}
     };
     return Finish{};
@@ -135,7 +135,7 @@ class Process::promise_type final : public detail::PooledFrame, public detail::S
   }
   void fire() override { handle().resume(); }
   void destroy_spawned() noexcept override { handle().destroy(); }
-  void finish() {
+  void finish() noexcept {
     if (!joiners_.empty()) {
       wake_joiners(false);
     } else if (failure_) [[unlikely]] {
@@ -143,7 +143,7 @@ class Process::promise_type final : public detail::PooledFrame, public detail::S
     }
     if (spawned_) handle().destroy();
   }
-  void wake_joiners(bool cancelled);
+  void wake_joiners(bool cancelled) noexcept;
 
   Simulation* simulation_ = nullptr;
   bool spawned_ = false;

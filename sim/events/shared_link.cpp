@@ -4,14 +4,14 @@ namespace reprefill::sim {
 
 SharedLink::~SharedLink() { transfers_.clear(); }
 
-void SharedLink::join(Awaiter& transfer) {
+void SharedLink::join(detail::SharedTransfer& transfer) {
   advance();
-  transfer.ends_at_ = total_ + Service{transfer.size_.value} * rate_.ns() * kUnit;
+  transfer.ends_at = total_ + Service{transfer.size.value} * rate_.ns() * kUnit;
   transfers_.insert(transfer);
   plan();
 }
 
-void SharedLink::leave(Awaiter& transfer) noexcept {
+void SharedLink::leave(detail::SharedTransfer& transfer) noexcept {
   advance();
   transfers_.erase(transfers_.iterator_to(transfer));
   plan();
@@ -28,7 +28,7 @@ void SharedLink::advance() {
   if (transfers_.empty()) {
     total_ = 0;
   } else if (total_ >= kRebase) {
-    for (Awaiter& transfer : transfers_) transfer.ends_at_ -= kRebase;
+    for (detail::SharedTransfer& transfer : transfers_) transfer.ends_at -= kRebase;
     total_ -= kRebase;
   }
 }
@@ -38,7 +38,7 @@ void SharedLink::plan() {
     next_end_.cancel();
     return;
   }
-  const Service first_end = transfers_.begin()->ends_at_;
+  const Service first_end = transfers_.begin()->ends_at;
   const Service left = first_end > total_ ? first_end - total_ : 0;
   const Service per_ns = service_per_ns();
   const auto wait_ns = static_cast<std::int64_t>((left + per_ns - 1) / per_ns);
@@ -47,10 +47,10 @@ void SharedLink::plan() {
 
 void SharedLink::finish_some() {
   advance();
-  while (!transfers_.empty() && transfers_.begin()->ends_at_ <= total_) {
-    Awaiter& done = *transfers_.begin();
+  while (!transfers_.empty() && transfers_.begin()->ends_at <= total_) {
+    detail::SharedTransfer& done = *transfers_.begin();
     transfers_.erase(transfers_.begin());
-    simulation_.wake(done.wakeup_);
+    simulation_.wake(done.wakeup);
   }
   plan();
 }

@@ -12,6 +12,24 @@
 
 namespace reprefill::sim {
 
+namespace detail {
+
+/// One transfer as the link sees it.
+struct SharedTransfer : boost::intrusive::set_base_hook<> {
+  struct ByEnd {
+    using type = unsigned __int128;
+    const type& operator()(const SharedTransfer& transfer) const { return transfer.ends_at; }
+  };
+
+  explicit SharedTransfer(Bytes transfer_size) : size(transfer_size) {}
+
+  Bytes size;
+  unsigned __int128 ends_at = 0;  // when the link's total service is this
+  Wakeup wakeup;
+};
+
+}  // namespace detail
+
 /// Processor sharing: of n transfers each gets 1/n of the bandwidth, from and to the nanosecond at which others come and
 /// go. A transfer ends at the first whole nanosecond at which its last byte has arrived.
 ///
@@ -39,7 +57,6 @@ class SharedLink {
   // lcm(1 .. 32): equal shares of up to 32 are whole numbers.
   static constexpr std::uint64_t kUnit = 144'403'552'893'600;
 
-  using SetHook = boost::intrusive::set_base_hook<boost::intrusive::link_mode<boost::intrusive::safe_link>>;
   class NextEnd final : public Timer {
    public:
     explicit NextEnd(SharedLink& link) : link_(link) {}
@@ -48,13 +65,8 @@ class SharedLink {
     void fire() override { link_.finish_some(); }
     SharedLink& link_;
   };
-  struct ByEnd {
-    using type = Service;
-    const type& operator()(const Awaiter& transfer) const;
-  };
-
-  void join(Awaiter& transfer);
-  void leave(Awaiter& transfer) noexcept;
+  void join(detail::SharedTransfer& transfer);
+  void leave(detail::SharedTransfer& transfer) noexcept;
   void advance();
   void plan();
   void finish_some();
@@ -63,15 +75,16 @@ class SharedLink {
   Simulation& simulation_;
   ExactRate rate_;
   // Ties in order of arrival: equal keys are inserted behind each other.
-  boost::intrusive::multiset<Awaiter, boost::intrusive::key_of_value<ByEnd>> transfers_;
+  boost::intrusive::multiset<detail::SharedTransfer,
+                             boost::intrusive::key_of_value<detail::SharedTransfer::ByEnd>> transfers_;
   Service total_ = 0;
   Nanoseconds total_at_{0};
   NextEnd next_end_{*this};
 };
 
-class SharedLink::Awaiter : public SetHook {
+class SharedLink::Awaiter : private detail::SharedTransfer {
  public:
-  Awaiter(SharedLink& link, Bytes size) : link_(link), size_(size) {}
+  Awaiter(SharedLink& link, Bytes size) : SharedTransfer(size), link_(link) {}
   Awaiter(const Awaiter&) = delete;
   Awaiter& operator=(const Awaiter&) = delete;
   ~Awaiter() {
@@ -79,17 +92,13 @@ class SharedLink::Awaiter : public SetHook {
   }
   bool await_ready() const noexcept { return false; }
   void await_suspend(std::coroutine_handle<> waiting) {
-    wakeup_.set_waiting(waiting);
+    wakeup.set_waiting(waiting);
     link_.join(*this);
   }
   void await_resume() const noexcept {}
 
  private:
-  friend class SharedLink;
   SharedLink& link_;
-  Bytes size_;
-  Service ends_at_ = 0;
-  Wakeup wakeup_;
 };
 
 class SharedLink::Transfer {
@@ -101,10 +110,6 @@ class SharedLink::Transfer {
   SharedLink* link_;
   Bytes size_;
 };
-
-inline const SharedLink::Service& SharedLink::ByEnd::operator()(const Awaiter& transfer) const {
-  return transfer.ends_at_;
-}
 
 inline SharedLink::Transfer SharedLink::transfer(Bytes size) {
   // size * ns * kUnit stays below 2^(44 + 30 + 48).

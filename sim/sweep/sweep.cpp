@@ -106,7 +106,7 @@ SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::R
   }
   if (!todo.empty()) {
     const WarmUp warm_up(scenario, inputs, options, interrupted);
-    Progress progress(scenario.name, costs, options.quiet);
+    Progress progress(scenario.name, costs, options.quiet ? ProgressMode::quiet : ProgressMode::automatic);
     std::mutex mutex;
     run_points(
         costs, options.jobs,

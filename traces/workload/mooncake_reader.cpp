@@ -11,7 +11,7 @@
 #include "core/base/error.hpp"
 #include "traces/workload/block_table.hpp"
 #include "traces/workload/mooncake.hpp"
-#include "traces/workload/whole_file.hpp"
+#include "core/base/files.hpp"
 
 namespace reprefill::traces {
 namespace {
@@ -283,7 +283,7 @@ void check_options(const MooncakeOptions& options, std::string_view origin) {
 RequestTrace read_mooncake_jsonl(const std::filesystem::path& path, const MooncakeOptions& options) {
   const std::string origin = path.string();
   check_options(options, origin);
-  const detail::FileContents contents = detail::read_whole_file(path, simdjson::SIMDJSON_PADDING);
+  const FileContents contents = read_whole_file(path, simdjson::SIMDJSON_PADDING);
   return MooncakeReader(origin, options, contents.size).read(contents.text());
 }
 

@@ -2,7 +2,7 @@
 
 #include "core/base/error.hpp"
 #include "traces/workload/mooncake.hpp"
-#include "traces/workload/whole_file.hpp"
+#include "core/base/files.hpp"
 
 namespace reprefill::traces {
 namespace {
@@ -63,7 +63,7 @@ std::string to_mooncake_jsonl(const RequestTrace& trace) {
 }
 
 void write_mooncake_jsonl(const RequestTrace& trace, const std::filesystem::path& path) {
-  detail::write_file_atomically(path, to_mooncake_jsonl(trace));
+  write_file_atomically(path, to_mooncake_jsonl(trace));
 }
 
 }  // namespace reprefill::traces

@@ -6,7 +6,7 @@
 #include <memory>
 #include <string_view>
 
-namespace reprefill::traces::detail {
+namespace reprefill {
 
 /// A file's bytes, followed by `padding` bytes that may be read and mean nothing.
 struct FileContents {
@@ -22,4 +22,4 @@ FileContents read_whole_file(const std::filesystem::path& path, std::size_t padd
 /// Throws ConfigError where the path is at fault (missing folder, no permission, a directory), else MachineError.
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
-}  // namespace reprefill::traces::detail
+}  // namespace reprefill

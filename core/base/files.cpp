@@ -1,4 +1,4 @@
-#include "traces/workload/whole_file.hpp"
+#include "core/base/files.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -13,7 +13,7 @@
 
 #include "core/base/error.hpp"
 
-namespace reprefill::traces::detail {
+namespace reprefill {
 namespace {
 
 bool is_fault_of_path(int error_number) {
@@ -144,4 +144,4 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view t
   sync_folder(folder);
 }
 
-}  // namespace reprefill::traces::detail
+}  // namespace reprefill

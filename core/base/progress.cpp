@@ -1,0 +1,66 @@
+#include "core/base/progress.hpp"
+
+#include <unistd.h>
+
+#include <numeric>
+
+#include <fmt/format.h>
+
+namespace reprefill {
+namespace {
+
+constexpr auto kRedraw = std::chrono::milliseconds(100);
+constexpr auto kLine = std::chrono::seconds(10);
+
+std::string duration_text(double seconds) {
+  if (seconds < 90) return fmt::format("{:.0f} s", seconds);
+  if (seconds < 5400) return fmt::format("{:.0f} min", seconds / 60);
+  return fmt::format("{:.1f} h", seconds / 3600);
+}
+
+}  // namespace
+
+Progress::Progress(std::string title, std::vector<double> costs, ProgressMode mode, std::FILE* out)
+    : title_(std::move(title)),
+      costs_(std::move(costs)),
+      total_(std::accumulate(costs_.begin(), costs_.end(), 0.0)),
+      quiet_(mode == ProgressMode::quiet),
+      terminal_(isatty(fileno(out)) != 0),
+      out_(out),
+      start_(std::chrono::steady_clock::now()),
+      printed_(start_) {}
+
+Progress::~Progress() {
+  if (!quiet_ && terminal_ && num_done_ > 0) print(true);
+}
+
+void Progress::done(std::size_t item) {
+  ++num_done_;
+  finished_ += costs_.at(item);
+  const auto now = std::chrono::steady_clock::now();
+  if (quiet_ || now - printed_ < (terminal_ ? std::chrono::steady_clock::duration(kRedraw) : kLine)) return;
+  printed_ = now;
+  print(false);
+}
+
+std::string Progress::text(double elapsed_s) const {
+  const double share = total_ > 0 ? finished_ / total_ : 1.0;
+  std::string text = fmt::format("{}: {}/{} points, {:.0f} %, {}", title_, num_done_, costs_.size(), 100 * share,
+                                 duration_text(elapsed_s));
+  if (share > 0 && num_done_ < costs_.size()) {
+    text += fmt::format(", about {} left", duration_text(elapsed_s * (1 - share) / share));
+  }
+  return text;
+}
+
+void Progress::print(bool last) {
+  const double elapsed_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  if (terminal_) {
+    fmt::print(out_, "\r\033[K{}{}", text(elapsed_s), last ? "\n" : "");
+  } else {
+    fmt::print(out_, "{}\n", text(elapsed_s));
+  }
+  std::fflush(out_);
+}
+
+}  // namespace reprefill

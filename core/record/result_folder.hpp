@@ -1,0 +1,57 @@
+// The folder of a sweep's results (design 6): rows survive a crash, and nothing that looks whole is ever half.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "core/base/json.hpp"
+
+namespace reprefill::record {
+
+/// Holds the folder's lock. Rows go to `journal.jsonl` in order of completion, each with a checksum and flushed to the
+/// disk; `finish` writes the files in point order under their final names.
+class ResultFolder {
+ public:
+  enum class Mode {
+    fresh,    // the folder must hold no results
+    replace,  // results in it are removed
+    resume    // rows in its journal are kept; the inputs must be the same
+  };
+
+  /// Throws ConfigError (in use, results there already, other inputs), MachineError (disk).
+  ResultFolder(std::filesystem::path path, const Json& resolved, Mode mode);
+  ~ResultFolder();
+  ResultFolder(const ResultFolder&) = delete;
+  ResultFolder& operator=(const ResultFolder&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  /// A row of the journal; null if the point is not done.
+  const Json* row(std::size_t point) const;
+  /// Thread-safe. Returns once the row is on the disk.
+  void append_row(std::size_t point, const std::string& inputs_hash, const Json& row);
+  /// results.jsonl, results.csv, summary.json, run.json.
+  void finish(const std::vector<Json>& rows, const Json& summary, const Json& run);
+
+ private:
+  void lock();
+  void remove_results();
+  void load_journal();
+  void compare_inputs(const Json& resolved) const;
+
+  std::filesystem::path path_;
+  int lock_ = -1;
+  int journal_ = -1;
+  mutable std::mutex mutex_;
+  std::map<std::size_t, Json> done_;
+};
+
+/// The key path of the first difference, with both values; "" if there is none.
+std::string first_difference(const Json& a, const Json& b);
+/// Nested keys joined with '.', columns in order of first appearance, RFC 4180 quoting.
+std::string to_csv(const std::vector<Json>& rows);
+
+}  // namespace reprefill::record

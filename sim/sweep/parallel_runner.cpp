@@ -1,0 +1,74 @@
+#include "sim/sweep/parallel_runner.hpp"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <numeric>
+#include <thread>
+
+#include "core/base/error.hpp"
+
+namespace reprefill::sim {
+namespace {
+
+/// A signal handler can reach nothing but a global; it is set while a guard lives.
+std::atomic<bool> g_interrupted{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+void on_signal(int) {
+  if (g_interrupted.exchange(true)) _exit(static_cast<int>(ExitCode::interrupted));
+}
+
+}  // namespace
+
+void run_points(const std::vector<double>& costs, std::size_t jobs, const std::function<void(std::size_t)>& run,
+                const std::atomic<bool>& interrupted) {
+  std::vector<std::size_t> order(costs.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return costs[a] > costs[b]; });
+  std::atomic<std::size_t> next{0};
+  std::atomic<bool> failed{false};
+  std::mutex mutex;
+  std::map<std::size_t, std::exception_ptr> failures;
+  const auto work = [&] {
+    while (!failed && !interrupted) {
+      const std::size_t turn = next++;
+      if (turn >= order.size()) return;
+      try {
+        run(order[turn]);
+      } catch (...) {
+        failed = true;
+        const std::lock_guard guard(mutex);
+        failures[order[turn]] = std::current_exception();
+      }
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 1; i < std::min(jobs, costs.size()); ++i) threads.emplace_back(work);
+    work();
+  }
+  if (interrupted) throw Interrupted();
+  if (!failures.empty()) std::rethrow_exception(failures.begin()->second);
+}
+
+InterruptGuard::InterruptGuard() {
+  g_interrupted = false;
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+InterruptGuard::~InterruptGuard() {
+  signal(SIGINT, SIG_DFL);
+  signal(SIGTERM, SIG_DFL);
+}
+
+const std::atomic<bool>& InterruptGuard::flag() const { return g_interrupted; }
+
+}  // namespace reprefill::sim
