@@ -48,13 +48,18 @@ class Simulation::Running {
 };
 
 Simulation::~Simulation() {
-  clear();
+  destroy_spawned();
   // Timers of owners who outlive the simulation must not look for it in their destructors.
   heap_.for_each([](Timer& timer) { timer.position_ = Timer::kIdle; });
   ready_.clear_and_dispose([](Timer* timer) { timer->position_ = Timer::kIdle; });
 }
 
-void Simulation::clear() noexcept {
+void Simulation::clear() {
+  REPREFILL_CHECK(!running_, "clear() was called from within an event: it would end its caller");
+  destroy_spawned();
+}
+
+void Simulation::destroy_spawned() noexcept {
   while (!spawned_.empty()) spawned_.back().destroy_spawned();
 }
 

@@ -120,7 +120,7 @@ class Simulation {
   void run_until(Nanoseconds end);
 
   /// Ends all spawned processes where they are, the youngest first.
-  void clear() noexcept;
+  void clear();
 
   /// For coroutine types: this exception comes out of the current step().
   void surface(std::exception_ptr failure) { failure_ = std::move(failure); }
@@ -134,6 +134,7 @@ class Simulation {
                              boost::intrusive::constant_time_size<false>>;
 
   bool fire_next(Nanoseconds end);
+  void destroy_spawned() noexcept;
   [[noreturn]] void fail_in_the_past(Nanoseconds at) const;
 
   // Events at the current time. What is in the heap for the current time was scheduled before the clock reached it, hence

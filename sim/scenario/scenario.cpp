@@ -317,9 +317,14 @@ Scenario Reader::read(const std::vector<Override>& overrides) {
   Scenario scenario;
   scenario.name = root().has("name") ? root().key("name").as_string() : std::filesystem::path(origin_).stem().string();
   if (root().has("description")) scenario.description = root().key("description").as_string();
+  const auto add_axis_name = [&](const std::string& path) {  // in the order of the file, each once
+    if (std::find(scenario.axis_names.begin(), scenario.axis_names.end(), path) == scenario.axis_names.end()) {
+      scenario.axis_names.push_back(path);
+    }
+  };
   std::vector<AxisGroup> shared;
   for (const AxisGroup& group : groups_) {
-    for (const std::string& path : group.paths) scenario.axis_names.push_back(path);
+    for (const std::string& path : group.paths) add_axis_name(path);
     const std::size_t num_shared = static_cast<std::size_t>(std::count_if(group.paths.begin(), group.paths.end(), is_top_level));
     if (num_shared == group.paths.size()) {
       shared.push_back(group);
@@ -330,11 +335,9 @@ Scenario Reader::read(const std::vector<Override>& overrides) {
   }
   for (const SystemSpec& system : systems) {
     for (const AxisGroup& group : system.own_axes) {
-      for (const std::string& path : group.paths) scenario.axis_names.push_back(path);
+      for (const std::string& path : group.paths) add_axis_name(path);
     }
   }
-  std::sort(scenario.axis_names.begin(), scenario.axis_names.end());
-  scenario.axis_names.erase(std::unique(scenario.axis_names.begin(), scenario.axis_names.end()), scenario.axis_names.end());
   std::size_t group = 0;
   for (const AxisSetting& setting : all_settings(shared)) {
     for (const SystemSpec& system : systems) add_points(scenario, system, setting, group);
