@@ -1,5 +1,10 @@
 # How every target of the project is built. Sources are listed by name: no globbing.
 
+find_program(REPREFILL_CCACHE ccache)
+if(REPREFILL_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${REPREFILL_CCACHE}")
+endif()
+
 add_library(reprefill_options INTERFACE)
 target_compile_features(reprefill_options INTERFACE cxx_std_20)
 target_include_directories(reprefill_options INTERFACE "${PROJECT_SOURCE_DIR}")

@@ -106,9 +106,11 @@ class [[nodiscard]] Branch {
   }
   /// Of a branch that is done.
   Value take() {
-    promise_type& promise = coroutine_.promise();
-    if (promise.failure_) std::rethrow_exception(promise.failure_);
-    return std::move(*promise.value_);
+    rethrow_failure();
+    return std::move(*coroutine_.promise().value_);
+  }
+  void rethrow_failure() const {
+    if (coroutine_.promise().failure_) std::rethrow_exception(coroutine_.promise().failure_);
   }
 
  private:
@@ -130,10 +132,10 @@ Branch<AwaitedValue<Awaitable>> run_branch(Awaitable awaitable) {
 template <typename... Values>
 class FixedBranches {
  public:
+  explicit FixedBranches(Branch<Values>&&... branches) : branches_(std::move(branches)...) {}
   static constexpr std::size_t size() { return sizeof...(Values); }
 
  protected:
-  explicit FixedBranches(Branch<Values>&&... branches) : branches_(std::move(branches)...) {}
   /// Calls visit(branch, index) in order.
   template <typename Visit>
   void for_each(const Visit& visit) {
@@ -147,13 +149,13 @@ class FixedBranches {
 
 class ProcessBranches {
  public:
-  std::size_t size() const { return branches_.size(); }
-
- protected:
   explicit ProcessBranches(std::vector<Process>&& processes) {
     branches_.reserve(processes.size());
     for (Process& process : processes) branches_.push_back(run_branch(std::move(process)));
   }
+  std::size_t size() const { return branches_.size(); }
+
+ protected:
   template <typename Visit>
   void for_each(const Visit& visit) {
     for (std::size_t i = 0; i < branches_.size(); ++i) visit(branches_[i], i);
@@ -164,9 +166,8 @@ class ProcessBranches {
 template <typename Branches>
 class WaitForAll : public BranchGroup, protected Branches {
  public:
-  template <typename... Args>
-  explicit WaitForAll(Simulation& simulation, Args&&... args)
-      : BranchGroup(simulation), Branches(std::forward<Args>(args)...), num_left_(this->size()) {}
+  WaitForAll(Simulation& simulation, Branches&& branches)
+      : BranchGroup(simulation), Branches(std::move(branches)), num_left_(this->size()) {}
 
   bool await_ready() const noexcept { return num_left_ == 0; }
   bool await_suspend(std::coroutine_handle<> waiting) {
@@ -179,7 +180,7 @@ class WaitForAll : public BranchGroup, protected Branches {
  protected:
   void rethrow_failure() {
     this->for_each([this](auto& branch, std::size_t index) {
-      if (index == failed_) branch.take();
+      if (index == failed_) branch.rethrow_failure();
     });
   }
 
@@ -202,11 +203,8 @@ class WaitForAll : public BranchGroup, protected Branches {
 template <typename Branches>
 class WaitForAny : public BranchGroup, protected Branches {
  public:
-  template <typename... Args>
-  explicit WaitForAny(Simulation& simulation, Args&&... args)
-      : BranchGroup(simulation), Branches(std::forward<Args>(args)...) {
-    REPREFILL_CHECK(this->size() > 0, "any of no processes never happens");
-  }
+  WaitForAny(Simulation& simulation, Branches&& branches)
+      : BranchGroup(simulation), Branches(std::move(branches)) {}
 
   bool await_ready() const noexcept { return false; }
   bool await_suspend(std::coroutine_handle<> waiting) {
@@ -267,9 +265,22 @@ class AnyOfProcesses final : public WaitForAny<ProcessBranches> {
  public:
   using WaitForAny<ProcessBranches>::WaitForAny;
   std::size_t await_resume() {
-    branches_[winner()].take();
+    branches_[winner()].rethrow_failure();
     return winner();
   }
+};
+
+/// What all_of and any_of return: may be moved and passed on until it is awaited.
+template <typename Awaiter, typename Branches>
+class [[nodiscard]] Combination {
+ public:
+  Combination(Simulation& simulation, Branches&& branches)
+      : simulation_(&simulation), branches_(std::move(branches)) {}
+  Awaiter operator co_await() && { return Awaiter(*simulation_, std::move(branches_)); }
+
+ private:
+  Simulation* simulation_;
+  Branches branches_;
 };
 
 }  // namespace reprefill::sim::detail

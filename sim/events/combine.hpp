@@ -1,14 +1,7 @@
 // Waiting for several things at once.
 #pragma once
 
-#include <array>
-#include <coroutine>
-#include <exception>
-#include <optional>
-#include <tuple>
-#include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "sim/events/branch.hpp"
@@ -23,9 +16,10 @@ namespace reprefill::sim {
 /// Takes anything that a process can await, processes included (not started ones are started), and owns it. Gives their
 /// results as a tuple, std::monostate for void. The first exception cancels the others and is rethrown at once.
 template <typename... Awaitables>
-[[nodiscard]] auto all_of(Simulation& simulation, Awaitables... awaitables) {
-  return detail::AllOf<detail::AwaitedValue<Awaitables>...>(simulation,
-                                                           detail::run_branch(std::move(awaitables))...);
+auto all_of(Simulation& simulation, Awaitables... awaitables) {
+  using Branches = detail::FixedBranches<detail::AwaitedValue<Awaitables>...>;
+  using Awaiter = detail::AllOf<detail::AwaitedValue<Awaitables>...>;
+  return detail::Combination<Awaiter, Branches>(simulation, Branches(detail::run_branch(std::move(awaitables))...));
 }
 
 /// Waits until the first of them is done, and cancels the others at that moment. Of a tie, the one wins that was scheduled
@@ -34,20 +28,24 @@ template <typename... Awaitables>
 ///
 /// Processes given by value are owned, hence ended when they lose; `process.join()` only stops waiting for it.
 template <typename... Awaitables>
-[[nodiscard]] auto any_of(Simulation& simulation, Awaitables... awaitables) {
+auto any_of(Simulation& simulation, Awaitables... awaitables) {
   static_assert(sizeof...(Awaitables) > 0, "any of nothing never happens");
-  return detail::AnyOf<detail::AwaitedValue<Awaitables>...>(simulation,
-                                                           detail::run_branch(std::move(awaitables))...);
+  using Branches = detail::FixedBranches<detail::AwaitedValue<Awaitables>...>;
+  using Awaiter = detail::AnyOf<detail::AwaitedValue<Awaitables>...>;
+  return detail::Combination<Awaiter, Branches>(simulation, Branches(detail::run_branch(std::move(awaitables))...));
 }
 
 /// For a number of processes that is known at run time only; none at all is done at once.
-[[nodiscard]] inline detail::AllOfProcesses all_of(Simulation& simulation, std::vector<Process> processes) {
-  return detail::AllOfProcesses(simulation, std::move(processes));
+inline auto all_of(Simulation& simulation, std::vector<Process> processes) {
+  return detail::Combination<detail::AllOfProcesses, detail::ProcessBranches>(
+      simulation, detail::ProcessBranches(std::move(processes)));
 }
 
 /// Gives the index of the first that is done; none at all is an InvariantError.
-[[nodiscard]] inline detail::AnyOfProcesses any_of(Simulation& simulation, std::vector<Process> processes) {
-  return detail::AnyOfProcesses(simulation, std::move(processes));
+inline auto any_of(Simulation& simulation, std::vector<Process> processes) {
+  REPREFILL_CHECK(!processes.empty(), "any of no processes never happens");
+  return detail::Combination<detail::AnyOfProcesses, detail::ProcessBranches>(
+      simulation, detail::ProcessBranches(std::move(processes)));
 }
 
 }  // namespace reprefill::sim
