@@ -86,7 +86,8 @@ def best_per(rows, axis, value):
 
 def draw_by_axis(plt, rows, axis, values, out):
     facets = list(collections.OrderedDict.fromkeys(facet_of(row) for row in rows))[:MAX_PANELS]
-    figure, panels = plt.subplots(1, len(facets), figsize=(7.2 * len(facets), 5.2), squeeze=False)
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+    figure, panels = plt.subplots(1, len(facets), figsize=(7.2 * len(facets), 5.2), squeeze=False, sharey=True)
     labels = labels_of(rows)
     colours = {label: plt.get_cmap("tab10")(i % 10) for i, label in enumerate(labels)}
     steps = values[axis] if axis else ["all"]
@@ -108,6 +109,10 @@ def draw_by_axis(plt, rows, axis, values, out):
             panel.plot(at, [mean(r["ttft"]["p95_ttft_ms"] for r in g) for g in groups], marker="_", markersize=11,
                        linestyle="", color=colours[label])
         panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panel.yaxis.set_minor_formatter(NullFormatter())
+        panel.tick_params(labelleft=True)
         panel.set_xticks(range(len(steps)))
         panel.set_xticklabels(steps)
         panel.set_xlabel(axis or "")

@@ -1,5 +1,5 @@
-// How all_of and any_of wait: each thing waited for is awaited by a small coroutine of its own, a branch. Cancelling it is
-// destroying it.
+// How all_of and any_of wait: each thing waited for is awaited by a small coroutine of its own, a branch. Cancelling it
+// is destroying it.
 #pragma once
 
 #include <coroutine>
@@ -139,10 +139,12 @@ class FixedBranches {
   /// Calls visit(branch, index) in order.
   template <typename Visit>
   void for_each(const Visit& visit) {
-    std::apply([&visit](auto&... branch) {
-      std::size_t index = 0;
-      (visit(branch, index++), ...);
-    }, branches_);
+    std::apply(
+        [&visit](auto&... branch) {
+          std::size_t index = 0;
+          (visit(branch, index++), ...);
+        },
+        branches_);
   }
   std::tuple<Branch<Values>...> branches_;
 };
@@ -203,8 +205,7 @@ class WaitForAll : public BranchGroup, protected Branches {
 template <typename Branches>
 class WaitForAny : public BranchGroup, protected Branches {
  public:
-  WaitForAny(Simulation& simulation, Branches&& branches)
-      : BranchGroup(simulation), Branches(std::move(branches)) {}
+  WaitForAny(Simulation& simulation, Branches&& branches) : BranchGroup(simulation), Branches(std::move(branches)) {}
 
   bool await_ready() const noexcept { return false; }
   bool await_suspend(std::coroutine_handle<> waiting) {
@@ -274,8 +275,7 @@ class AnyOfProcesses final : public WaitForAny<ProcessBranches> {
 template <typename Awaiter, typename Branches>
 class [[nodiscard]] Combination {
  public:
-  Combination(Simulation& simulation, Branches&& branches)
-      : simulation_(&simulation), branches_(std::move(branches)) {}
+  Combination(Simulation& simulation, Branches&& branches) : simulation_(&simulation), branches_(std::move(branches)) {}
   Awaiter operator co_await() && { return Awaiter(*simulation_, std::move(branches_)); }
 
  private:

@@ -22,9 +22,9 @@ auto all_of(Simulation& simulation, Awaitables... awaitables) {
   return detail::Combination<Awaiter, Branches>(simulation, Branches(detail::run_branch(std::move(awaitables))...));
 }
 
-/// Waits until the first of them is done, and cancels the others at that moment. Of a tie, the one wins that was scheduled
-/// first. Gives a variant: `index()` says which one, `std::get<I>` what it gave (std::monostate for void). An exception
-/// counts as being done, and is rethrown.
+/// Waits until the first of them is done, and cancels the others at that moment. Of a tie, the one wins that was
+/// scheduled first. Gives a variant: `index()` says which one, `std::get<I>` what it gave (std::monostate for void). An
+/// exception counts as being done, and is rethrown.
 ///
 /// Processes given by value are owned, hence ended when they lose; `process.join()` only stops waiting for it.
 template <typename... Awaitables>

@@ -15,8 +15,8 @@ namespace detail {
 /// A 4-ary heap: half the depth of a binary one, and four children share two cache lines. Each entry's place is written
 /// back to its timer, so that any entry can be removed in O(log n).
 ///
-/// An event that fires usually schedules another one. Hence take_first() leaves its entry at the root, as a hole, and the
-/// next push() fills it: one sift down instead of a full removal and a full insertion. The hole's key is not after
+/// An event that fires usually schedules another one. Hence take_first() leaves its entry at the root, as a hole, and
+/// the next push() fills it: one sift down instead of a full removal and a full insertion. The hole's key is not after
 /// anything that may be pushed (no event is in the past), so the heap stays in order around it.
 class EventHeap {
  public:

@@ -10,9 +10,9 @@
 
 namespace reprefill::sim {
 
-/// `co_await link.transfer(Bytes{4096});` Transfers go in the order in which they were awaited. The n-th of a busy period
-/// ends when the bytes of all n fit into the time since it began, rounded up once: rounding does not add up. Destroying a
-/// process takes its transfer off the link, and the next one starts at once.
+/// `co_await link.transfer(Bytes{4096});` Transfers go in the order in which they were awaited. The n-th of a busy
+/// period ends when the bytes of all n fit into the time since it began, rounded up once: rounding does not add up.
+/// Destroying a process takes its transfer off the link, and the next one starts at once.
 class FifoLink {
  public:
   FifoLink(Simulation& simulation, BytesPerSecond bandwidth) : simulation_(simulation), rate_(bandwidth) {}

@@ -11,7 +11,7 @@ struct FramePool::Closer {
   Closer(const Closer&) = delete;
   Closer& operator=(const Closer&) = delete;
   ~Closer() {
-    closed_ = true;
+    state_ = State::closed;
     for (std::size_t i = 0; i < kNumClasses; ++i) {
       while (first_[i] != nullptr) {
         Block* block = first_[i];
@@ -23,9 +23,15 @@ struct FramePool::Closer {
   }
 };
 
-void* FramePool::allocate_new(std::size_t size) {
+bool FramePool::open() noexcept {
+  if (state_ == State::closed) return false;
   thread_local Closer closer;
   static_cast<void>(&closer);  // odr-used: from now on the thread's end frees the lists
+  state_ = State::open;
+  return true;
+}
+
+void* FramePool::allocate_new(std::size_t size) {
   const std::size_t size_class = class_of(size);
   return ::operator new(size_class < kNumClasses ? size_of_class(size_class) : size);
 }

@@ -21,7 +21,7 @@ class FramePool {
   }
   static void release(void* frame, std::size_t size) noexcept {
     const std::size_t size_class = class_of(size);
-    if (size_class >= kNumClasses || closed_) return release_to_system(frame);
+    if (size_class >= kNumClasses || (state_ != State::open && !open())) return release_to_system(frame);
     Block* block = static_cast<Block*>(frame);
     block->next = first_[size_class];
     first_[size_class] = block;
@@ -36,15 +36,18 @@ class FramePool {
   static constexpr std::size_t kGranule = 64;
   static constexpr std::size_t kNumClasses = 32;  // frames above 2 KiB are not kept
   struct Closer;
+  enum class State : unsigned char { unused, open, closed };  // closed: the thread is ending
 
   static std::size_t class_of(std::size_t size) { return (size - 1) / kGranule; }
   static std::size_t size_of_class(std::size_t size_class) { return (size_class + 1) * kGranule; }
   static void* allocate_new(std::size_t size);
+  /// False if they are closed for good.
+  static bool open() noexcept;
   static void release_to_system(void* frame) noexcept;
 
-  // Trivial, hence reached without a guard on every call; `Closer` is touched only when a block is new.
+  // Trivial, hence reached without a guard on every call; a `Closer` is made when a thread frees its first frame.
   static constinit inline thread_local Block* first_[kNumClasses] = {};
-  static constinit inline thread_local bool closed_ = false;  // the thread is ending: its lists are gone
+  static constinit inline thread_local State state_ = State::unused;
 };
 
 /// Base of promise types whose frames come from the pool.

@@ -32,9 +32,9 @@ class JoinAwaiter;
 ///     co_await simulation.delay(Nanoseconds{100});
 ///   }
 ///
-/// It runs once `simulation.spawn(customer(...))` or `start()` has been called, or when it is awaited by another process:
-/// `co_await customer(...)`. The handle owns it: destroying the handle ends the process at the point where it waits, and
-/// withdraws it from every queue. A process may not end itself that way.
+/// It runs once `simulation.spawn(customer(...))` or `start()` has been called, or when it is awaited by another
+/// process: `co_await customer(...)`. The handle owns it: destroying the handle ends the process at the point where it
+/// waits, and withdraws it from every queue. A process may not end itself that way.
 ///
 /// What it throws is rethrown to those who wait for it; if nobody does at that time, it comes out of Simulation::run().
 class [[nodiscard]] Process {
@@ -191,7 +191,8 @@ void JoinAwaiter::await_suspend(std::coroutine_handle<Promise> waiting) {
 
 inline void JoinAwaiter::await_resume() const {
   REPREFILL_CHECK(!cancelled_, "a process was cancelled while another one waited for it");
-  if (failure_) [[unlikely]] std::rethrow_exception(failure_);
+  if (failure_) [[unlikely]]
+    std::rethrow_exception(failure_);
 }
 
 }  // namespace reprefill::sim

@@ -29,8 +29,8 @@ class ResourceWaiter : public ListHook<WaitingTag> {
   Wakeup wakeup_;
 };
 
-/// What a resource and its leases share. Outlives the resource while leases are out, so that a simulation may be torn down
-/// in any order.
+/// What a resource and its leases share. Outlives the resource while leases are out, so that a simulation may be torn
+/// down in any order.
 class ResourceState {
  public:
   ResourceState(Simulation& simulation, std::uint64_t capacity)

@@ -1,36 +1,71 @@
 #include "sim/events/shared_link.hpp"
 
+#include <algorithm>
+
 namespace reprefill::sim {
 
 SharedLink::~SharedLink() { transfers_.clear(); }
 
 void SharedLink::join(detail::SharedTransfer& transfer) {
   advance();
-  transfer.ends_at = total_ + Service{transfer.size.value} * rate_.ns() * kUnit;
+  transfer.ends_at = total_ + transfer.size.value * byte();
+  const Service last_end =
+      transfers_.empty() ? transfer.ends_at : std::max(transfer.ends_at, transfers_.rbegin()->ends_at);
+  // From now on neither factor grows, unless another one joins.
+  Service all = 0;
+  const bool overflow = __builtin_mul_overflow(last_end - total_, Service{transfers_.size() + 1}, &all);
+  REPREFILL_CHECK(!overflow, "{} transfers are too many for sizes as large as these", transfers_.size() + 1);
   transfers_.insert(transfer);
   plan();
 }
 
 void SharedLink::leave(detail::SharedTransfer& transfer) noexcept {
   advance();
-  transfers_.erase(transfers_.iterator_to(transfer));
+  if (transfer.is_linked()) {
+    transfers_.erase(transfers_.iterator_to(transfer));
+    rebase();
+  }
   plan();
 }
 
-/// Books the service since the number of transfers last changed.
+/// Books the service since the last change, and ends the transfers that got all they need.
 void SharedLink::advance() {
-  if (!transfers_.empty()) {
-    total_ += Service(static_cast<std::uint64_t>((simulation_.now() - total_at_).value)) * service_per_ns();
-  }
+  const auto elapsed_ns = static_cast<std::uint64_t>((simulation_.now() - total_at_).value);
   total_at_ = simulation_.now();
-  // Only differences count: taking the same from all keeps them, and their order, while the numbers stay small.
-  constexpr Service kRebase = Service{1} << 124;
+  if (transfers_.empty()) return;
+  Service link_service = undivided_ + elapsed_ns * service_per_ns();
+  // Those who leave within the last nanosecond leave their shares to the others from then on.
+  while (!transfers_.empty()) {
+    const Service for_first = (transfers_.begin()->ends_at - total_) * transfers_.size();
+    if (for_first > link_service) break;
+    link_service -= for_first;
+    total_ = transfers_.begin()->ends_at;
+    finish_first();
+  }
+  if (!transfers_.empty()) {
+    total_ += link_service / transfers_.size();
+    undivided_ = link_service % transfers_.size();
+    while (!transfers_.empty() && transfers_.begin()->ends_at - total_ < tolerance()) finish_first();
+  }
+  rebase();
+}
+
+/// Only differences count: taking the same from all keeps them, and their order, while the numbers stay small.
+void SharedLink::rebase() {
+  constexpr Service kLarge = Service{1} << 120;
   if (transfers_.empty()) {
     total_ = 0;
-  } else if (total_ >= kRebase) {
-    for (detail::SharedTransfer& transfer : transfers_) transfer.ends_at -= kRebase;
-    total_ -= kRebase;
+    undivided_ = 0;
+  } else if (total_ >= kLarge) {
+    for (detail::SharedTransfer& transfer : transfers_) transfer.ends_at -= kLarge;
+    total_ -= kLarge;
   }
+}
+
+void SharedLink::finish_first() {
+  detail::SharedTransfer& done = *transfers_.begin();
+  transfers_.erase(transfers_.begin());
+  simulation_.wake(done.wakeup);
 }
 
 void SharedLink::plan() {
@@ -38,20 +73,17 @@ void SharedLink::plan() {
     next_end_.cancel();
     return;
   }
-  const Service first_end = transfers_.begin()->ends_at;
-  const Service left = first_end > total_ ? first_end - total_ : 0;
+  const Service left = transfers_.begin()->ends_at - total_;
+  const Service at_hand = undivided_ + (tolerance() - 1) * transfers_.size();
+  const Service needed = left * transfers_.size() > at_hand ? left * transfers_.size() - at_hand : 0;
   const Service per_ns = service_per_ns();
-  const auto wait_ns = static_cast<std::int64_t>((left + per_ns - 1) / per_ns);
+  // Not needed + per_ns - 1, which could overflow.
+  const auto wait_ns = static_cast<std::int64_t>(needed / per_ns + (needed % per_ns != 0 ? 1 : 0));
   simulation_.schedule(next_end_, simulation_.now() + Nanoseconds{wait_ns});
 }
 
-void SharedLink::finish_some() {
+void SharedLink::fire_next_end() {
   advance();
-  while (!transfers_.empty() && transfers_.begin()->ends_at <= total_) {
-    detail::SharedTransfer& done = *transfers_.begin();
-    transfers_.erase(transfers_.begin());
-    simulation_.wake(done.wakeup);
-  }
   plan();
 }
 

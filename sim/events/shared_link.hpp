@@ -1,6 +1,7 @@
 // A link whose bandwidth all transfers on it share equally.
 #pragma once
 
+#include <bit>
 #include <coroutine>
 #include <cstdint>
 
@@ -30,16 +31,19 @@ struct SharedTransfer : boost::intrusive::set_base_hook<> {
 
 }  // namespace detail
 
-/// Processor sharing: of n transfers each gets 1/n of the bandwidth, from and to the nanosecond at which others come and
-/// go. A transfer ends at the first whole nanosecond at which its last byte has arrived.
+/// Processor sharing: of n transfers each gets 1/n of the bandwidth at every moment. A transfer leaves the link when
+/// its last byte has arrived, which may be within a nanosecond, and its process goes on at the next whole one: rounding
+/// does not add up, and no bandwidth is lost.
 ///
-/// Every transfer on the link gets the same service in the same time; hence the link keeps one running total of it, and a
-/// transfer is done when the total has grown by the service that it needs. With whole numbers this has no rounding error
-/// as long as at most 32 share; with more, shares are rounded down: up to one nanosecond late, never early.
-/// O(log n) per arrival, end and cancellation. Destroying a process takes its transfer off the link.
+/// Every transfer on the link gets the same service in the same time; hence the link keeps one running total of it, and
+/// a transfer is done when the total has grown by the service that it needs. O(log n) per arrival, end and
+/// cancellation. The total is a whole number of very small units. Where a share is not, less than a unit per transfer
+/// is rounded; a transfer that lacks less than 2^-40 bytes has arrived. Destroying a process takes its transfer off the
+/// link.
 class SharedLink {
  public:
-  SharedLink(Simulation& simulation, BytesPerSecond bandwidth) : simulation_(simulation), rate_(bandwidth) {}
+  SharedLink(Simulation& simulation, BytesPerSecond bandwidth)
+      : simulation_(simulation), rate_(bandwidth), unit_(kShares << (30 - std::bit_width(rate_.ns()))) {}
   SharedLink(const SharedLink&) = delete;
   SharedLink& operator=(const SharedLink&) = delete;
   /// Transfers that are not done never end.
@@ -47,37 +51,44 @@ class SharedLink {
 
   class Awaiter;
   class Transfer;
-  /// At most 2^44 bytes.
+  /// At most 2^40 bytes.
   [[nodiscard]] Transfer transfer(Bytes size);
   std::size_t num_transfers() const { return transfers_.size(); }
 
  private:
-  /// Of service: full bandwidth during one nanosecond is `rate_.bytes() * kUnit`, one byte is `rate_.ns() * kUnit`.
+  /// One byte is `rate_.ns() * unit_`, between 2^76 and 2^78; full bandwidth gives `rate_.bytes() * unit_` in a
+  /// nanosecond.
   using Service = unsigned __int128;
-  // lcm(1 .. 32): equal shares of up to 32 are whole numbers.
-  static constexpr std::uint64_t kUnit = 144'403'552'893'600;
+  // lcm(1 .. 32), so that most shares are whole numbers.
+  static constexpr Service kShares = 144'403'552'893'600;
 
   class NextEnd final : public Timer {
    public:
     explicit NextEnd(SharedLink& link) : link_(link) {}
 
    private:
-    void fire() override { link_.finish_some(); }
+    void fire() override { link_.fire_next_end(); }
     SharedLink& link_;
   };
   void join(detail::SharedTransfer& transfer);
   void leave(detail::SharedTransfer& transfer) noexcept;
   void advance();
+  void rebase();
   void plan();
-  void finish_some();
-  Service service_per_ns() const { return Service{rate_.bytes()} * (kUnit / transfers_.size()); }
+  void fire_next_end();
+  void finish_first();
+  Service byte() const { return rate_.ns() * unit_; }
+  Service service_per_ns() const { return rate_.bytes() * unit_; }
+  Service tolerance() const { return byte() >> 40; }
 
   Simulation& simulation_;
   ExactRate rate_;
+  Service unit_;
   // Ties in order of arrival: equal keys are inserted behind each other.
-  boost::intrusive::multiset<detail::SharedTransfer,
-                             boost::intrusive::key_of_value<detail::SharedTransfer::ByEnd>> transfers_;
-  Service total_ = 0;
+  boost::intrusive::multiset<detail::SharedTransfer, boost::intrusive::key_of_value<detail::SharedTransfer::ByEnd>>
+      transfers_;
+  Service total_ = 0;      // that each transfer had
+  Service undivided_ = 0;  // service of the link that could not be divided yet: less than one unit for each
   Nanoseconds total_at_{0};
   NextEnd next_end_{*this};
 };
@@ -112,8 +123,8 @@ class SharedLink::Transfer {
 };
 
 inline SharedLink::Transfer SharedLink::transfer(Bytes size) {
-  // size * ns * kUnit stays below 2^(44 + 30 + 48).
-  REPREFILL_CHECK(size.value <= std::uint64_t{1} << 44, "a transfer of {} bytes over a shared link", size.value);
+  // The service that it needs stays below 2^117.
+  REPREFILL_CHECK(size.value <= std::uint64_t{1} << 40, "a transfer of {} bytes over a shared link", size.value);
   return Transfer(*this, size);
 }
 

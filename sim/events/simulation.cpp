@@ -79,7 +79,8 @@ inline bool Simulation::fire_next(Nanoseconds end) {
   }
   timer->position_ = Timer::kIdle;
   timer->fire();
-  if (failure_) [[unlikely]] std::rethrow_exception(std::exchange(failure_, nullptr));
+  if (failure_) [[unlikely]]
+    std::rethrow_exception(std::exchange(failure_, nullptr));
   return true;
 }
 
@@ -90,15 +91,13 @@ bool Simulation::step() {
 
 void Simulation::run() {
   const Running running(running_);
-  while (fire_next(Nanoseconds{std::numeric_limits<std::int64_t>::max()})) {
-  }
+  while (fire_next(Nanoseconds{std::numeric_limits<std::int64_t>::max()})) {}
 }
 
 void Simulation::run_until(Nanoseconds end) {
   const Running running(running_);
   REPREFILL_CHECK(end >= now_, "cannot run until {} ns: it is {} ns already", end.value, now_.value);
-  while (fire_next(end)) {
-  }
+  while (fire_next(end)) {}
   now_ = end;
 }
 

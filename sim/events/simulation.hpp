@@ -40,8 +40,8 @@ class Spawned : public ListHook<SpawnedTag> {
 }  // namespace detail
 
 /// Something that happens at a point in time: lives in its owner, so that scheduling allocates nothing. Scheduling it
-/// again moves it; destroying it withdraws it. When it fires it is no longer scheduled: it may schedule itself again, and
-/// its owner may destroy it.
+/// again moves it; destroying it withdraws it. When it fires it is no longer scheduled: it may schedule itself again,
+/// and its owner may destroy it.
 class Timer {
  public:
   Timer() = default;
@@ -91,7 +91,8 @@ class Simulation {
   /// Events of one time happen in the order in which they were scheduled. An event in the past is an InvariantError.
   void schedule(Timer& timer, Nanoseconds at) {
     if (at <= now_) {
-      if (at < now_) [[unlikely]] fail_in_the_past(at);
+      if (at < now_) [[unlikely]]
+        fail_in_the_past(at);
       wake(timer);
       return;
     }
@@ -130,15 +131,16 @@ class Simulation {
   friend class Process;
   class Running;
   using ReadyList =
-      boost::intrusive::list<Timer, boost::intrusive::member_hook<Timer, decltype(Timer::ready_hook_), &Timer::ready_hook_>,
+      boost::intrusive::list<Timer,
+                             boost::intrusive::member_hook<Timer, decltype(Timer::ready_hook_), &Timer::ready_hook_>,
                              boost::intrusive::constant_time_size<false>>;
 
   bool fire_next(Nanoseconds end);
   void destroy_spawned() noexcept;
   [[noreturn]] void fail_in_the_past(Nanoseconds at) const;
 
-  // Events at the current time. What is in the heap for the current time was scheduled before the clock reached it, hence
-  // before everything here: the heap goes first, and no sequence numbers need comparing.
+  // Events at the current time. What is in the heap for the current time was scheduled before the clock reached it,
+  // hence before everything here: the heap goes first, and no sequence numbers need comparing.
   ReadyList ready_;
   detail::EventHeap heap_;
   Nanoseconds now_{0};

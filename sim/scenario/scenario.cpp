@@ -51,7 +51,7 @@ class Reader {
   JsonValue root() const { return JsonValue(json_, origin_); }
   void apply(const Override& override);
   std::vector<SystemSpec> read_systems() const;
-  void refuse_unknown_axes(const std::vector<SystemSpec>& systems) const;
+  void refuse_unknown_axes() const;
   void add_points(Scenario& scenario, const SystemSpec& system, const AxisSetting& shared, std::size_t group);
   Point resolve_point(const SystemSpec& system, const Json& scenario_json, const Json& params) const;
 
@@ -129,18 +129,19 @@ std::vector<SystemSpec> Reader::read_systems() const {
   return systems;
 }
 
-void Reader::refuse_unknown_axes(const std::vector<SystemSpec>& systems) const {
+/// An axis that no system of the scenario declares collapses; one that no system at all declares is a typing error.
+void Reader::refuse_unknown_axes() const {
   for (const AxisGroup& group : groups_) {
     for (const std::string& path : group.paths) {
       if (is_top_level(path)) continue;
       std::vector<std::string> known = kTopLevelKeys;
       bool declared = false;
-      for (const SystemSpec& system : systems) {
-        declared |= declares(*system.entry, path);
-        for (const std::string& name : system.entry->param_names()) known.push_back(name);
+      for (const pipeline::SystemEntry& entry : pipeline::system_registry()) {
+        declared |= declares(entry, path);
+        for (const std::string& name : entry.param_names()) known.push_back(name);
       }
       if (declared) continue;
-      throw ConfigError(fmt::format("{}: axes.{}: no system of the scenario has this parameter{}", origin_, path,
+      throw ConfigError(fmt::format("{}: axes.{}: neither a key of scenarios nor a parameter of any system{}", origin_, path,
                                     did_you_mean(first_key(path), known)));
     }
   }
@@ -312,7 +313,7 @@ Scenario Reader::read(const std::vector<Override>& overrides) {
   if (root().has("schema_version")) root().key("schema_version").as_integer(kSchemaVersion, kSchemaVersion, "");
   const std::vector<SystemSpec> systems = read_systems();
   read_axes(root(), "axes", "zipped_axes", groups_);
-  refuse_unknown_axes(systems);
+  refuse_unknown_axes();
 
   Scenario scenario;
   scenario.name = root().has("name") ? root().key("name").as_string() : std::filesystem::path(origin_).stem().string();

@@ -72,8 +72,8 @@ TEST_F(CombineTest, AllOfEndsWithTheLast) {
 
 TEST_F(CombineTest, AnyOfEndsWithTheFirstAndCancelsTheOthersAtOnce) {
   const auto main = [](CombineTest& test) -> Process {
-    const auto first = co_await any_of(test.simulation, test.sleep("five", 5), test.sleep("three", 3),
-                                       test.simulation.delay(ns(4)));
+    const auto first =
+        co_await any_of(test.simulation, test.sleep("five", 5), test.sleep("three", 3), test.simulation.delay(ns(4)));
     test.note("any " + std::to_string(first.index()));
   };
   simulation.spawn(main(*this));
@@ -136,7 +136,7 @@ TEST_F(CombineTest, WhatIsReadyAtOnceWinsWithoutSuspending) {
   };
   simulation.spawn(main(*this, resource));
   simulation.run();
-  EXPECT_THAT(log, ElementsAre("loser cancelled", "any 1@0"));
+  EXPECT_THAT(log, ElementsAre("any 1@0"));  // the loser had not begun
   EXPECT_EQ(resource.num_free(), 1u);
 }
 

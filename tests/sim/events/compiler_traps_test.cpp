@@ -1,4 +1,5 @@
-// What g++ 12.2 gets wrong or does unsafely with coroutines (docs/architecture.md), shown not to reach users of this API.
+// What g++ 12.2 gets wrong or does unsafely with coroutines (docs/architecture.md), shown not to reach users of this
+// API.
 #include <string>
 #include <vector>
 
@@ -108,8 +109,8 @@ TEST(StackDepth, AChainOfAHundredThousandProcessesThatWaitForEachOther) {
 }
 
 // ---- g++ 12.2 destroys an aggregate temporary with a non-trivial member twice if it is part of a co_await expression.
-// Our awaitables are classes with constructors, and arguments of such classes are safe. (A braced list for a std::vector
-// inside a co_await expression is refused by g++ 12.2: "array used as initializer".)
+// Our awaitables are classes with constructors, and arguments of such classes are safe. (A braced list for a
+// std::vector inside a co_await expression is refused by g++ 12.2: "array used as initializer".)
 
 struct Counts {
   int made = 0;

@@ -165,7 +165,8 @@ TEST_F(ResourceTest, LeasesMayOutliveTheirResource) {
 }
 
 /// First come, first served by hand: each starts when all before it have started and enough units are free.
-std::vector<std::int64_t> start_times(const std::vector<std::int64_t>& arrivals, const std::vector<std::uint64_t>& units,
+std::vector<std::int64_t> start_times(const std::vector<std::int64_t>& arrivals,
+                                      const std::vector<std::uint64_t>& units,
                                       const std::vector<std::int64_t>& durations, std::uint64_t capacity) {
   std::vector<std::int64_t> starts;
   for (std::size_t i = 0; i < arrivals.size(); ++i) {

@@ -226,8 +226,8 @@ TEST_F(SimulationTest, TimersMayOutliveTheirSimulation) {
   EXPECT_THAT(log, ElementsAre("a@2"));
 }
 
-/// The queue against std::map as a plain reference, under random scheduling, moving and cancelling, from outside and from
-/// within events, with many ties.
+/// The queue against std::map as a plain reference, under random scheduling, moving and cancelling, from outside and
+/// from within events, with many ties.
 class RandomQueue {
  public:
   explicit RandomQueue(std::uint64_t seed, std::size_t num_timers) : random_(seed, 0, "queue") {
@@ -237,8 +237,7 @@ class RandomQueue {
 
   void run() {
     change(timers_.size() * 2);
-    while (simulation_.step()) {
-    }
+    while (simulation_.step()) {}
     EXPECT_TRUE(expected_.empty());
     EXPECT_GT(num_fired_, 5000);
   }

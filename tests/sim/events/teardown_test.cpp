@@ -1,4 +1,5 @@
-// Ending a simulation at every point at which its processes can wait. Run under AddressSanitizer, which also finds leaks.
+// Ending a simulation at every point at which its processes can wait. Run under AddressSanitizer, which also finds
+// leaks.
 #include <functional>
 #include <memory>
 #include <vector>
@@ -29,6 +30,9 @@ class Alive {
   std::unique_ptr<int> memory_ = std::make_unique<int>(1);
 };
 
+// Enough that processes which hold some while they wait for more cannot block each other.
+constexpr std::uint64_t kBufferUnits = 12;
+
 struct World {
   Resource server;
   Resource buffer;
@@ -38,7 +42,7 @@ struct World {
 
   World(Simulation& simulation, int& count)
       : server(simulation, 1),
-        buffer(simulation, 5),
+        buffer(simulation, kBufferUnits),
         fifo(simulation, BytesPerSecond{1e9}),
         shared(simulation, BytesPerSecond{1e9}),
         num_alive(count) {}
@@ -70,19 +74,18 @@ Process everything(Simulation& simulation, World& world, int id) {
   Process background = child(simulation, world, Alive(world.num_alive), 4);
   background.start(simulation);
   simulation.spawn(child(simulation, world, Alive(world.num_alive), 30));
-  auto leases = co_await all_of(simulation, world.buffer.acquire(3), world.server.acquire(), background.join());
+  auto leases = co_await all_of(simulation, world.buffer.acquire(1), world.server.acquire(), background.join());
   std::get<0>(leases).release();
   auto first = co_await any_of(simulation, world.shared.transfer(Bytes{20}), world.fifo.transfer(Bytes{8}),
                                child(simulation, world, Alive(world.num_alive), 3),
-                               all_of(simulation, world.buffer.acquire(5), simulation.delay(ns(9))));
+                               all_of(simulation, world.buffer.acquire(kBufferUnits), simulation.delay(ns(9))));
   std::get<1>(leases).release();
   std::vector<Process> several;
   for (int i = 0; i < 3; ++i) several.push_back(child(simulation, world, Alive(world.num_alive), i));
   co_await all_of(simulation, std::move(several));
   try {
     co_await any_of(simulation, simulation.delay(ns(5)), throws_after(simulation, world, 2));
-  } catch (const std::runtime_error&) {
-  }
+  } catch (const std::runtime_error&) {}
   co_await simulation.delay(ns(0));
 }
 
@@ -97,7 +100,7 @@ int num_steps_in_all() {
   while (simulation.step()) ++num_steps;
   EXPECT_EQ(num_alive, 0);
   EXPECT_EQ(world.server.num_free(), 1u);
-  EXPECT_EQ(world.buffer.num_free(), 5u);
+  EXPECT_EQ(world.buffer.num_free(), kBufferUnits);
   return num_steps;
 }
 
@@ -131,7 +134,7 @@ TEST(Teardown, ClearingAfterEveryStepGivesEverythingBack) {
     simulation.clear();
     ASSERT_EQ(num_alive, 0) << "after " << end << " steps";
     EXPECT_EQ(world.server.num_free(), 1u);
-    EXPECT_EQ(world.buffer.num_free(), 5u);
+    EXPECT_EQ(world.buffer.num_free(), kBufferUnits);
     EXPECT_EQ(world.server.num_waiting() + world.buffer.num_waiting(), 0u);
     EXPECT_EQ(world.fifo.num_transfers() + world.shared.num_transfers(), 0u);
     EXPECT_TRUE(simulation.empty());
@@ -162,7 +165,7 @@ TEST(Teardown, CancellingOneProcessAfterEveryStepLetsTheOthersFinish) {
       processes.clear();
       ASSERT_EQ(num_alive, 0) << "victim " << victim << " after " << end << " steps";
       EXPECT_EQ(world.server.num_free(), 1u);
-      EXPECT_EQ(world.buffer.num_free(), 5u);
+      EXPECT_EQ(world.buffer.num_free(), kBufferUnits);
       EXPECT_EQ(world.fifo.num_transfers() + world.shared.num_transfers(), 0u);
     }
   }

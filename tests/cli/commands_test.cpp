@@ -1,0 +1,111 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/base/json.hpp"
+#include "core/record/timeline.hpp"
+#include "tests/support/program.hpp"
+#include "tests/support/shared_data.hpp"
+
+namespace reprefill {
+namespace {
+
+using test_support::ProgramResult;
+using test_support::run_program;
+using test_support::TemporaryFolder;
+using testing::HasSubstr;
+
+const std::string kSource = REPREFILL_SOURCE_DIR;
+
+TEST(Commands, VersionAndHelpExitWithZero) {
+  EXPECT_EQ(run_program("--version").exit_code, 0);
+  EXPECT_THAT(run_program("--help").output, HasSubstr("sweep"));
+  EXPECT_EQ(run_program("sweep --help").exit_code, 0);
+}
+
+TEST(Commands, SystemsListsEveryParameterWithDefaultsAndSource) {
+  const ProgramResult result = run_program("systems --json");
+  ASSERT_EQ(result.exit_code, 0);
+  const Json json = Json::parse(result.output);
+  EXPECT_EQ(json["systems"].size(), 6u);
+  for (const Json& system : json["systems"]) {
+    for (const Json& param : system["params"]) {
+      EXPECT_FALSE(param["doc"].get<std::string>().empty()) << system["name"] << param["name"];
+      EXPECT_TRUE(param.contains("default_prototype") && param.contains("default_direct"));
+      EXPECT_FALSE(param["source"].get<std::string>().empty()) << system["name"] << param["name"];
+    }
+  }
+  EXPECT_EQ(run_program("systems contiguous_kv").exit_code, 0);
+  EXPECT_EQ(run_program("systems nothing").exit_code, 2);
+}
+
+TEST(Commands, EveryNumberOfTheShippedProfileHasASource) {
+  const ProgramResult result = run_program("profile show a800-990pro --json");
+  ASSERT_EQ(result.exit_code, 0);
+  const Json model = Json::parse(result.output)["model"];
+  for (const char* part : {"gpu", "ssd", "link", "host"}) {
+    for (const auto& [key, value] : model[part].items()) {
+      if (key == "name" || key == "sources") continue;
+      EXPECT_TRUE(model[part]["sources"].contains(key)) << part << "." << key;
+    }
+  }
+  EXPECT_THAT(run_program("profile list").output, HasSubstr("a800-990pro"));
+}
+
+TEST(Commands, EveryShippedScenarioIsSound) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(kSource + "/scenarios")) {
+    if (entry.path().extension() != ".json" || entry.path().parent_path().filename() == "models") continue;
+    const bool needs_traces = test_support::read_text(entry.path()).find("$REPREFILL_TRACES") != std::string::npos;
+    if (needs_traces && !test_support::find_trace_folder()) continue;
+    const ProgramResult result = run_program("check " + entry.path().string());
+    EXPECT_EQ(result.exit_code, 0) << result.output;
+  }
+}
+
+TEST(Commands, TheSchemaNamesEverySystemAndKey) {
+  const Json schema = Json::parse(run_program("schema").output);
+  EXPECT_EQ(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+  EXPECT_TRUE(schema["properties"].contains("zipped_axes"));
+  EXPECT_THAT(schema.dump(), HasSubstr("inter_trigger_layer"));
+}
+
+TEST(Commands, TraceStatisticsGiveTheNumbersOfThePublicTracesReadme) {
+  const auto folder = test_support::find_trace_folder();
+  if (!folder) GTEST_SKIP() << test_support::kNoTraceFolder;
+  const std::string file = (*folder / "mooncake-conversation" / "conversation_trace.first7000.jsonl").string();
+  const ProgramResult result = run_program("trace stats --json " + file);
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  for (const char* number : {"7000", "175239", "114470"}) EXPECT_THAT(result.output, HasSubstr(number));
+}
+
+TEST(Commands, TheGeneratorMakesAReadableTrace) {
+  const TemporaryFolder folder;
+  const std::string file = (folder / "t.jsonl").string();
+  ASSERT_EQ(run_program("trace generate --num-requests 50 --seed 3 --out " + file).exit_code, 0);
+  EXPECT_EQ(Json::parse(run_program("trace stats --json " + file).output).dump().find("error"), std::string::npos);
+}
+
+TEST(Commands, ImportanceStatisticsStandBesideTheirTargets) {
+  const ProgramResult result = run_program("trace importance --preset paper-5pct --samples 4 --json");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("target"));
+  EXPECT_EQ(run_program("trace importance --preset nothing").exit_code, 2);
+}
+
+TEST(Commands, SimulateWritesATimelineWithoutOverlapsOnALane) {
+  const TemporaryFolder folder;
+  const std::string file = (folder / "timeline.json").string();
+  for (const char* system : {"attention_store", "as_h2o", "impress", "contiguous_kv"}) {
+    const ProgramResult result =
+        run_program("simulate " + kSource +
+                    "/scenarios/paper/headline.json --set repeats=1 --set workload.measured_requests=2 "
+                    "--set systems='[\"" +
+                    system + "\"]' --timeline " + file);
+    ASSERT_EQ(result.exit_code, 0) << result.output;
+    const Json timeline = Json::parse(test_support::read_text(file));
+    EXPECT_EQ(record::check_timeline(timeline), std::vector<std::string>{});
+    EXPECT_GT(timeline["traceEvents"].size(), 100u);
+  }
+}
+
+}  // namespace
+}  // namespace reprefill
