@@ -247,9 +247,9 @@ class ContiguousKv final : public TieredSystem {
 
   /// With `leader_keys: reuse` a leader's piece is read without its keys.
   Bytes read_bytes(PieceKey key, Bytes size) const {
-    const bool values_only = params_.leader_keys == LeaderKeys::reuse && is_leader(key.layer_idx()) &&
-                             key.kind() == PieceKind::key_value;
-    return values_only ? Bytes{size.value / 2} : size;
+    if (params_.leader_keys != LeaderKeys::reuse || !is_leader(key.layer_idx())) return size;
+    if (key.kind() == PieceKind::key) return Bytes{0};
+    return key.kind() == PieceKind::key_value ? Bytes{size.value / 2} : size;
   }
 
   bool is_leader(int layer_idx) const { return layer_idx % params_.period_layers == 0; }
