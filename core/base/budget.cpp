@@ -1,5 +1,6 @@
 #include "core/base/budget.hpp"
 
+#include <array>
 #include <charconv>
 #include <numeric>
 #include <stdexcept>
@@ -49,13 +50,19 @@ Budget Budget::parse(std::string_view text) {
   return checked(integer * denominator + fraction, denominator, text);
 }
 
-Budget Budget::from_double(double value) { return parse(fmt::format("{}", value)); }
+Budget Budget::from_double(double value) {
+  // Fixed notation: 0.00001 would print as 1e-05. What does not fit in the buffer has far more than nine places.
+  std::array<char, 32> text;
+  const auto [end, error] = std::to_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+  return error == std::errc{} ? parse({text.data(), end}) : parse(fmt::format("{}", value));
+}
 
 std::string Budget::to_string() const {
-  std::uint64_t rest = denominator_;
-  while (rest % 2 == 0) rest /= 2;
-  while (rest % 5 == 0) rest /= 5;
-  return rest == 1 ? fmt::format("{}", as_double()) : fmt::format("{}/{}", numerator_, denominator_);
+  if (kMaxDenominator % denominator_ != 0) return fmt::format("{}/{}", numerator_, denominator_);
+  if (is_everything()) return "1";
+  std::string decimal = fmt::format("0.{:09}", numerator_ * (kMaxDenominator / denominator_));
+  decimal.erase(decimal.find_last_not_of('0') + 1);
+  return decimal;
 }
 
 }  // namespace reprefill

@@ -25,7 +25,7 @@ class Budget {
   }
   constexpr double as_double() const { return static_cast<double>(numerator_) / static_cast<double>(denominator_); }
   constexpr bool is_everything() const { return numerator_ == denominator_; }
-  /// "1/20" as "0.05" where the decimal is exact, else "1/3".
+  /// "0.05" where nine places are exact, else "1/3": what `parse` reads back.
   std::string to_string() const;
 
   constexpr bool operator==(const Budget&) const = default;

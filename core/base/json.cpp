@@ -20,7 +20,9 @@ class StrictnessWatch {
   explicit StrictnessWatch(std::string_view origin) : origin_(origin) {}
 
   bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > kMaxDepth) throw ConfigError(fmt::format("{}: nested deeper than {} levels", origin_, kMaxDepth));
+    // The parser gives the number of containers around; a container that starts is one level itself.
+    const bool starts = event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
+    if (depth + (starts ? 1 : 0) > kMaxDepth) throw ConfigError(fmt::format("{}: nested deeper than {} levels", origin_, kMaxDepth));
     if (event == Json::parse_event_t::object_start) keys_.emplace_back();
     if (event == Json::parse_event_t::object_end) keys_.pop_back();
     if (event == Json::parse_event_t::key && !keys_.back().insert(parsed.get<std::string>()).second) {
@@ -74,6 +76,12 @@ constexpr Unit kUnits[] = {
     {"PFLOP/s", "flops_per_s", 1e15},
 };
 
+/// "1.001 us" is 1001 ns, not the 1000.9999999999999 that the product of the nearest doubles gives.
+double without_noise(double quantity) {
+  const double whole = std::round(quantity);
+  return std::abs(quantity - whole) <= 4e-16 * std::abs(whole) ? whole : quantity;
+}
+
 std::string units_of(std::string_view dimension) {
   std::string list;
   for (const Unit& unit : kUnits) {
@@ -117,6 +125,7 @@ void JsonValue::fail_expected(std::string_view expected) const {
 }
 
 JsonValue JsonValue::key(const std::string& name) const {
+  if (!has(name)) fail(name + " is missing");
   return JsonValue(value_->at(name), origin_, path_.empty() ? name : path_ + "." + name);
 }
 
@@ -192,7 +201,7 @@ double JsonValue::as_quantity(std::string_view dimension) const {
   std::string_view unit_name(end, static_cast<std::size_t>(text.data() + text.size() - end));
   while (unit_name.starts_with(' ')) unit_name.remove_prefix(1);
   for (const Unit& unit : kUnits) {
-    if (unit.name == unit_name && unit.dimension == dimension) return number * unit.factor;
+    if (unit.name == unit_name && unit.dimension == dimension) return without_noise(number * unit.factor);
   }
   fail_expected(wanted);
 }

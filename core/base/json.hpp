@@ -35,6 +35,7 @@ class JsonValue {
   [[noreturn]] void fail(std::string_view message) const;
   [[noreturn]] void fail_expected(std::string_view expected) const;
 
+  /// Fails where the key is missing.
   JsonValue key(const std::string& name) const;
   JsonValue element(std::size_t index) const;
   bool has(const std::string& name) const { return value_->is_object() && value_->contains(name); }

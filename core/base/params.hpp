@@ -108,9 +108,10 @@ T read_plain(const JsonValue& value, const ParamInfo& info) {
   } else if constexpr (std::is_same_v<T, std::vector<int>>) {
     T list;
     value.require_array();
+    const double limit = std::min(info.maximum, static_cast<double>(std::numeric_limits<int>::max()));
     for (std::size_t i = 0; i < value.json().size(); ++i) {
       list.push_back(static_cast<int>(value.element(i).as_integer(static_cast<std::int64_t>(info.minimum),
-                                                                  static_cast<std::int64_t>(info.maximum), info.unit)));
+                                                                  static_cast<std::int64_t>(limit), info.unit)));
     }
     return list;
   } else if (!info.choices.empty()) {

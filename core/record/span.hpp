@@ -32,7 +32,7 @@ struct Span {
   Resource resource = Resource::host;
   std::uint32_t request = 0;
   std::int32_t layer_idx = -1;  // -1: belongs to no layer
-  Bytes bytes;
+  Bytes bytes = {};
   Nanoseconds issued{0};
   Nanoseconds ready{0};  // dependencies done
   Nanoseconds start{0};  // the device began

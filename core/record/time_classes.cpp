@@ -8,7 +8,12 @@
 namespace reprefill::record {
 namespace {
 
-/// The class of a span's service; writes and demotions are background and claim nothing.
+/// Writes and demotions claim nothing, neither while they run nor while they queue: the request does not wait for them.
+bool is_background(const Span& span) {
+  return span.resource == Resource::ssd_write || span.resource == Resource::link_d2h;
+}
+
+/// The class of a span's service.
 int service_class(const Span& span) {
   switch (span.resource) {
     case Resource::gpu_compute: return static_cast<int>(TimeClass::gpu_compute);
@@ -92,6 +97,7 @@ TimeBreakdown classify_time(Nanoseconds arrival, Nanoseconds admission, Nanoseco
   Sweep sweep(arrival, first_token);
   sweep.add(arrival, admission, static_cast<int>(TimeClass::queueing));
   for (const Span& span : spans) {
+    if (is_background(span)) continue;
     const int service = service_class(span);
     sweep.add(span.start, span.end, service);
     if (span.queued_behind_other) {

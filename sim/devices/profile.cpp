@@ -20,9 +20,14 @@ Part read_part(const JsonValue& object, const ParamTable<Part>& table) {
   table.read(object, part, {"sources"});
   if (!object.has("sources")) object.fail("sources is missing: every number of a profile names its source");
   const JsonValue sources = object.key("sources").require_object();
+  std::vector<std::string> numbers;
   for (const ParamInfo& param : table.infos()) {
-    if (param.name != "name" && !sources.has(param.name)) sources.fail(param.name + ": the number has no source");
+    if (param.name == "name") continue;
+    if (!sources.has(param.name)) sources.fail(param.name + ": the number has no source");
+    if (sources.key(param.name).as_string().empty()) sources.key(param.name).fail_expected("where the number is from");
+    numbers.push_back(param.name);
   }
+  sources.refuse_unknown_keys(numbers);
   return part;
 }
 
@@ -74,12 +79,13 @@ void mix_part(const std::string& key, const JsonValue& scenario, const std::file
       if (value.has("from")) take(value.key("from"));
       Json numbers = value.json();
       numbers.erase("from");
-      Json merged = table.write(part);
-      for (const auto& [name, number] : numbers.items()) {
+      // Without a bundle underneath, the numbers are all there is: what is missing is refused, not zero.
+      Json merged = value.has("from") || scenario.has("name") ? table.write(part) : Json::object();
+      for (const ParamInfo& param : table.infos()) {
         // "read_bandwidth": "14 GB/s" replaces read_bandwidth_bytes_per_s.
-        for (const ParamInfo& param : table.infos()) {
-          if (detail::name_without_suffix(param) == name && name != param.name) merged.erase(param.name);
-        }
+        if (numbers.contains(detail::name_without_suffix(param))) merged.erase(param.name);
+      }
+      for (const auto& [name, number] : numbers.items()) {
         merged[name] = number;
         profile.hypothetical = true;
       }
@@ -100,7 +106,11 @@ std::vector<InterferencePair> read_interference(const JsonValue& list) {
       for (const auto& [name, value] : EnumNames<Activity>::names) names.emplace_back(name);
       return EnumNames<Activity>::names[detail::read_choice(item.key(key), names)].second;
     };
-    pairs.push_back({activity("slowed"), activity("by"), item.key("factor").as_number(1, 100, "")});
+    const InterferencePair pair{activity("slowed"), activity("by"), item.key("factor").as_number(1, 100, "")};
+    if (pair.slowed == pair.by) item.fail("an activity does not slow itself down here: its own device shares it");
+    const auto same = [&](const InterferencePair& known) { return known.slowed == pair.slowed && known.by == pair.by; };
+    if (std::any_of(pairs.begin(), pairs.end(), same)) item.fail("the pair is there twice");
+    pairs.push_back(pair);
   }
   return pairs;
 }

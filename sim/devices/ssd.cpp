@@ -38,8 +38,7 @@ class Ssd::Device final : public Interference::Job {
   void start_next() {
     const Slot& slot = *transfers_.front();
     const BytesPerSecond rate = slot.is_write ? ssd_.profile_.write_bandwidth : ssd_.profile_.read_bandwidth;
-    const double seconds = static_cast<double>(slot.request.bytes.value) / rate.value * ssd_.mix_factor();
-    start(ssd_.noise_.apply(nanoseconds_from_seconds(seconds)));
+    start(ssd_.noise_.apply(transfer_time(slot.request.bytes, rate, ssd_.mix_factor())));
   }
 
   void on_done() override {

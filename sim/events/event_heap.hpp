@@ -44,15 +44,7 @@ class EventHeap {
     has_hole_ = true;
     return entries_.front().timer;
   }
-  void push(const Entry& entry) {
-    if (has_hole_) {
-      has_hole_ = false;
-      sift_down(0, entry);
-    } else {
-      entries_.push_back(entry);
-      sift_up(entries_.size() - 1, entry);
-    }
-  }
+  inline void push(const Entry& entry);  // in simulation.hpp, which knows timers
   void remove(std::size_t position);
   /// All timers that are scheduled, in no particular order.
   template <typename Visit>

@@ -186,5 +186,15 @@ inline void EventHeap::sift_down(std::size_t position, Entry entry) {
   place(position, entry);
 }
 
+inline void EventHeap::push(const Entry& entry) {
+  if (has_hole_) {
+    has_hole_ = false;
+    sift_down(0, entry);
+  } else {
+    entries_.push_back(entry);
+    sift_up(entries_.size() - 1, entry);
+  }
+}
+
 }  // namespace detail
 }  // namespace reprefill::sim
