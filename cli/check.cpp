@@ -19,7 +19,8 @@ void run(const CheckOptions& options, const Environment& environment) {
   if (options.json) {
     Json points = Json::array();
     for (const sim::Point& point : scenario.points) {
-      points.push_back({{"point", point.index}, {"label", point.label}, {"axes", point.axes}, {"resolved", point.resolved}});
+      points.push_back(
+          {{"point", point.index}, {"label", point.label}, {"axes", point.axes}, {"resolved", point.resolved}});
     }
     fmt::print("{}\n", Json{{"name", scenario.name}, {"points", points}}.dump(2));
     return;

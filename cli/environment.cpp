@@ -7,7 +7,8 @@ namespace reprefill::cli {
 namespace {
 
 bool holds_shipped_files(const std::filesystem::path& folder) {
-  return std::filesystem::exists(folder / "scenarios" / "models") && std::filesystem::exists(folder / "calibrate" / "profiles");
+  return std::filesystem::exists(folder / "scenarios" / "models") &&
+         std::filesystem::exists(folder / "calibrate" / "profiles");
 }
 
 /// Beside the program (an unpacked distribution), above it (build/release), or where it was built from.
@@ -19,7 +20,8 @@ std::filesystem::path find_home(const char* program) {
     if (holds_shipped_files(folder)) return folder;
   }
   if (holds_shipped_files(kSourceFolder)) return kSourceFolder;
-  throw ConfigError(fmt::format("the folders scenarios/models and calibrate/profiles are neither above {} nor in {}", program, kSourceFolder));
+  throw ConfigError(fmt::format("the folders scenarios/models and calibrate/profiles are neither above {} nor in {}",
+                                program, kSourceFolder));
 }
 
 std::filesystem::path find_traces(const std::filesystem::path& home) {

@@ -1,7 +1,7 @@
 // `reprefill profile`: what a hardware profile says and where each number comes from.
+#include "sim/devices/profile.hpp"
 #include "cli/verbs.hpp"
 #include "core/base/text_table.hpp"
-#include "sim/devices/profile.hpp"
 
 namespace reprefill::cli {
 namespace {
@@ -15,7 +15,8 @@ void show(const ProfileOptions& options, const Environment& environment) {
   const Json name = options.name;
   const sim::Profile profile = sim::read_profile(JsonValue(name, "reprefill profile"), environment.scenario.profiles);
   const std::filesystem::path shipped = environment.scenario.profiles / options.name;
-  const Json bundle = sim::read_bundle(std::filesystem::exists(shipped) ? shipped : std::filesystem::path(options.name));
+  const Json bundle =
+      sim::read_bundle(std::filesystem::exists(shipped) ? shipped : std::filesystem::path(options.name));
   if (options.json) {
     fmt::print("{}\n", bundle.dump(2));
     return;

@@ -36,7 +36,8 @@ void run(const SimulateOptions& options, const Environment& environment) {
   const sim::Scenario scenario =
       sim::read_scenario(std::filesystem::path(options.scenario), overrides_of(options.sets), environment.scenario);
   if (options.point >= scenario.points.size()) {
-    throw ConfigError(fmt::format("--point: found {}; {} has points 0 to {}", options.point, options.scenario, scenario.points.size() - 1));
+    throw ConfigError(fmt::format("--point: found {}; {} has points 0 to {}", options.point, options.scenario,
+                                  scenario.points.size() - 1));
   }
   const sim::Point& point = scenario.points[options.point];
   sim::SharedInputs inputs(environment.scenario);

@@ -54,23 +54,26 @@ void run(SweepVerbOptions options, const Environment& environment) {
                                   scenario.points.size() - 1));
   }
   if (options.jobs == 0) options.jobs = default_jobs();
-  const std::filesystem::path out = options.out.empty() ? std::filesystem::path("results") / scenario.name : std::filesystem::path(options.out);
+  const std::filesystem::path out =
+      options.out.empty() ? std::filesystem::path("results") / scenario.name : std::filesystem::path(options.out);
   sim::SharedInputs inputs(environment.scenario);
   for (const sim::Point& point : scenario.points) sim::check_inputs(point, inputs);
 
   Json resolved = {{"schema_version", 1}, {"scenario", scenario.resolved}, {"points", Json::array()}};
   for (const sim::Point& point : scenario.points) {
-    resolved["points"].push_back({{"label", point.label}, {"axes", point.axes}, {"resolved", point.resolved},
+    resolved["points"].push_back({{"label", point.label},
+                                  {"axes", point.axes},
+                                  {"resolved", point.resolved},
                                   {"trace_digest", inputs.trace_digest(point)}});
   }
-  const auto mode = options.resume ? record::ResultFolder::Mode::resume
+  const auto mode = options.resume  ? record::ResultFolder::Mode::resume
                     : options.force ? record::ResultFolder::Mode::replace
                                     : record::ResultFolder::Mode::fresh;
   const sim::InterruptGuard interrupt;
   record::ResultFolder folder(out, resolved, mode);
-  const sim::SweepSummary summary =
-      sim::run_sweep(scenario, inputs, folder,
-                     {.jobs = options.jobs, .timeline_point = options.timeline, .quiet = options.quiet}, interrupt.flag());
+  const sim::SweepSummary summary = sim::run_sweep(
+      scenario, inputs, folder, {.jobs = options.jobs, .timeline_point = options.timeline, .quiet = options.quiet},
+      interrupt.flag());
   print_result(summary, scenario, options, out);
 }
 
@@ -82,8 +85,10 @@ void add_sweep(CLI::App& app, const Environment& environment) {
   verb->add_option("scenario", options->scenario, "Scenario file (JSON)")->required();
   verb->add_option("--set", options->sets, "path=value or path=v1,v2 (an axis): wins over the file");
   verb->add_option("--out", options->out, "Result folder (default results/NAME)");
-  verb->add_option("--jobs", options->jobs, "Points simulated at the same time (default: all cores)")->check(CLI::Range(1, 4096));
-  CLI::Option* resume = verb->add_flag("--resume", options->resume, "Go on with an interrupted sweep: nothing lost, nothing repeated");
+  verb->add_option("--jobs", options->jobs, "Points simulated at the same time (default: all cores)")
+      ->check(CLI::Range(1, 4096));
+  CLI::Option* resume =
+      verb->add_flag("--resume", options->resume, "Go on with an interrupted sweep: nothing lost, nothing repeated");
   verb->add_flag("--force", options->force, "Replace the results in the folder")->excludes(resume);
   verb->add_option("--timeline", options->timeline, "Also write timeline.json (Chrome trace) of this point");
   verb->add_flag("--quiet", options->quiet, "No progress");

@@ -31,7 +31,8 @@ Json param_json(const ParamInfo& info, const Json& prototype, const Json& direct
     if (dot == std::string::npos) return resolved.at(info.name);
     return resolved.at(info.name.substr(0, dot)).at(info.name.substr(dot + 1));
   };
-  Json json = {{"name", info.name}, {"type", info.type}, {"unit", info.unit}, {"doc", info.doc}, {"source", info.source}};
+  Json json = {
+      {"name", info.name}, {"type", info.type}, {"unit", info.unit}, {"doc", info.doc}, {"source", info.source}};
   if (!info.choices.empty()) json["choices"] = info.choices;
   json["default_prototype"] = value_in(prototype);
   json["default_direct"] = value_in(direct);
@@ -51,13 +52,16 @@ Json system_json(const pipeline::SystemEntry& system) {
 
 Json everything() {
   Json json = Json::object();
-  for (const pipeline::SystemEntry& system : pipeline::system_registry()) json["systems"].push_back(system_json(system));
+  for (const pipeline::SystemEntry& system : pipeline::system_registry())
+    json["systems"].push_back(system_json(system));
   for (const cache::PolicyInfo& policy : cache::eviction_policies()) {
     json["cache_policies"].push_back({{"name", policy.name}, {"doc", policy.doc}, {"source", policy.source}});
   }
   for (const Scorer& scorer : kScorers) json["scorers"].push_back({{"name", scorer.name}, {"doc", scorer.doc}});
-  const Json prototype = pipeline::software_path_params().write(pipeline::default_software_path(pipeline::PathKind::prototype));
-  const Json direct = pipeline::software_path_params().write(pipeline::default_software_path(pipeline::PathKind::direct));
+  const Json prototype =
+      pipeline::software_path_params().write(pipeline::default_software_path(pipeline::PathKind::prototype));
+  const Json direct =
+      pipeline::software_path_params().write(pipeline::default_software_path(pipeline::PathKind::direct));
   for (const ParamInfo& info : pipeline::software_path_params().infos()) {
     json["software_path"].push_back(param_json(info, prototype, direct));
   }
@@ -77,8 +81,9 @@ void print_params(const Json& params) {
     if (param.contains("choices")) {
       unit = fmt::format("{}", fmt::join(param["choices"].get<std::vector<std::string>>(), "|"));
     }
-    table.add_row({param["name"].get<std::string>(), text_of(param["default_prototype"]), text_of(param["default_direct"]),
-                   unit.empty() ? type : unit, param["doc"].get<std::string>(), param["source"].get<std::string>()});
+    table.add_row({param["name"].get<std::string>(), text_of(param["default_prototype"]),
+                   text_of(param["default_direct"]), unit.empty() ? type : unit, param["doc"].get<std::string>(),
+                   param["source"].get<std::string>()});
   }
   fmt::print("{}", table.to_text());
 }
@@ -106,10 +111,10 @@ void run(const SystemsOptions& options) {
     fmt::print("{}\n", json.dump(2));
     return;
   }
-  for (const auto& [key, title] : {std::pair{"systems", "Systems (reprefill systems NAME shows parameters)"},
-                                   std::pair{"cache_policies", "Cache policies (cache_policy)"},
-                                   std::pair{"scorers", "Scorers"},
-                                   std::pair{"importance_presets", "Importance presets (importance.preset)"}}) {
+  for (const auto& [key, title] :
+       {std::pair{"systems", "Systems (reprefill systems NAME shows parameters)"},
+        std::pair{"cache_policies", "Cache policies (cache_policy)"}, std::pair{"scorers", "Scorers"},
+        std::pair{"importance_presets", "Importance presets (importance.preset)"}}) {
     fmt::print("{}\n", title);
     print_names(json[key]);
     fmt::print("\n");

@@ -71,7 +71,8 @@ void add_trace(CLI::App& app, const Environment&) {
 
   CLI::App* make = verb->add_subcommand("generate", "Generate a conversation trace like Mooncake's");
   make->add_option("--seed", options->seed, "Seed (default 1)");
-  make->add_option("--num-requests", options->num_requests, "Requests (default 7000)")->check(CLI::Range(1, 10'000'000));
+  make->add_option("--num-requests", options->num_requests, "Requests (default 7000)")
+      ->check(CLI::Range(1, 10'000'000));
   make->add_option("--requests-per-s", options->requests_per_s, "Mean arrival rate (default: as in the Mooncake trace)")
       ->check(CLI::PositiveNumber);
   make->add_option("--out", options->out, "File to write")->required();
@@ -79,10 +80,12 @@ void add_trace(CLI::App& app, const Environment&) {
 
   CLI::App* scores = verb->add_subcommand("importance", "Statistics of an importance preset beside its targets");
   scores->add_option("--preset", options->preset, "Preset (default paper-5pct)");
-  scores->add_option("--prefix-tokens", options->prefix_tokens, "Prefix length (default 5952)")->check(CLI::Range(64, 1'000'000));
+  scores->add_option("--prefix-tokens", options->prefix_tokens, "Prefix length (default 5952)")
+      ->check(CLI::Range(64, 1'000'000));
   scores->add_option("--layers", options->num_layers, "Layers (default 28)")->check(CLI::Range(1, 511));
   scores->add_option("--kv-heads", options->num_kv_heads, "KV heads (default 4)")->check(CLI::Range(1, 1024));
-  scores->add_option("--samples", options->num_samples, "Requests to average over (default 64)")->check(CLI::Range(1, 100'000));
+  scores->add_option("--samples", options->num_samples, "Requests to average over (default 64)")
+      ->check(CLI::Range(1, 100'000));
   scores->add_option("--seed", options->seed, "Seed (default 1)");
   scores->add_flag("--json", options->json, "Machine-readable");
   scores->callback([options] { importance(*options); });

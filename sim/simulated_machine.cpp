@@ -23,7 +23,7 @@ class SimulatedMachine::Read final : public ReadResult, public Work, public SsdC
   using ReadResult::ReadResult;
   std::vector<SsdRequest> requests;
   SsdQueue queue = SsdQueue::demand;
-  Bytes staging;              // held from the start of the read until its copies are done
+  Bytes staging;  // held from the start of the read until its copies are done
   std::size_t num_waiting = 0;
   std::size_t num_copies = 0;  // copies that take the bytes out of staging
   bool started = false;
@@ -140,7 +140,8 @@ SimulatedMachine::SimulatedMachine(Simulation& simulation, const SimulatedMachin
       costs_(*options.geometry),
       interference_(simulation, options.profile->interference),
       gpu_noise_(options.noise ? options.profile->gpu.residual_sigma : 0, options.seed, options.replica, "noise/gpu"),
-      link_noise_(options.noise ? options.profile->link.residual_sigma : 0, options.seed, options.replica, "noise/link"),
+      link_noise_(options.noise ? options.profile->link.residual_sigma : 0, options.seed, options.replica,
+                  "noise/link"),
       ssd_(interference_, options.profile->ssd, options.profile->host, *options.path,
            Noise(options.noise ? options.profile->ssd.residual_sigma : 0, options.seed, options.replica, "noise/ssd")),
       gpu_(interference_, Activity::gemm),
@@ -198,11 +199,10 @@ ReadOp SimulatedMachine::read(OpContext context, PieceList pieces, ReadPriority 
                           demand ? record::Resource::ssd_demand : record::Resource::ssd_prefetch);
   op->queue = demand ? SsdQueue::demand : SsdQueue::prefetch;
   const SoftwarePath& path = *options_.path;
-  layout::plan_reads(pieces.keys, *options_.store_layout, options_.segment_tokens,
-                     {.max_request_bytes = path.max_request_bytes,
-                      .merge = path.merge_reads,
-                      .max_merge_gap = path.max_merge_gap},
-                     plan_);
+  layout::plan_reads(
+      pieces.keys, *options_.store_layout, options_.segment_tokens,
+      {.max_request_bytes = path.max_request_bytes, .merge = path.merge_reads, .max_merge_gap = path.max_merge_gap},
+      plan_);
   op->requested = op->span.bytes = plan_.requested_bytes;
   op->num_requests = plan_.requests.size();
   if (demand) op->staging = plan_.requested_bytes;
@@ -264,12 +264,16 @@ void SimulatedMachine::detach(const Op& op, bool drop_unsubmitted) {
 
 Lane& SimulatedMachine::lane_of(CopyRoute route) {
   switch (route) {
-    case CopyRoute::staging_to_gpu_prefetch: return host_to_gpu_.lane(0);
+    case CopyRoute::staging_to_gpu_prefetch:
+      return host_to_gpu_.lane(0);
     case CopyRoute::staging_to_gpu_demand:
-    case CopyRoute::host_tier_to_gpu: return host_to_gpu_.lane(1);
+    case CopyRoute::host_tier_to_gpu:
+      return host_to_gpu_.lane(1);
     case CopyRoute::gpu_to_host_tier:
-    case CopyRoute::gpu_to_staging: return gpu_to_host_;
-    case CopyRoute::staging_to_host_tier: return host_memory_;
+    case CopyRoute::gpu_to_staging:
+      return gpu_to_host_;
+    case CopyRoute::staging_to_host_tier:
+      return host_memory_;
   }
   return host_memory_;
 }
@@ -326,8 +330,8 @@ Op SimulatedMachine::project(OpContext context, TokenRange range, const Deps& de
 }
 
 ScoreOp SimulatedMachine::score(OpContext context, const Request& request, const ScoreSpec& spec, const Deps& deps) {
-  auto op = make_op<Score>(this, simulation_, OpKind::score, context, record::Operation::score,
-                           record::Resource::scoring);
+  auto op =
+      make_op<Score>(this, simulation_, OpKind::score, context, record::Operation::score, record::Resource::scoring);
   op->request = &request;
   op->spec = spec;
   const ModelGeometry& geometry = *options_.geometry;
@@ -344,8 +348,8 @@ ScoreOp SimulatedMachine::score(OpContext context, const Request& request, const
 }
 
 SelectOp SimulatedMachine::select(OpContext context, const ScoreOp& scores, const SelectionRule& rule) {
-  auto op = make_op<Select>(this, simulation_, OpKind::select, context, record::Operation::select,
-                            record::Resource::scoring);
+  auto op =
+      make_op<Select>(this, simulation_, OpKind::select, context, record::Operation::select, record::Resource::scoring);
   op->scores = scores;
   op->rule = rule;
   op->kernel = gpu_noise_.apply(model_.select_overhead());
@@ -364,8 +368,7 @@ Op SimulatedMachine::attend(OpContext context, const Request& request, TokenRang
   const std::uint32_t k_tokens = view.full_length ? view.prefix_tokens : view.kept_k_tokens;
   const std::uint32_t v_tokens = view.full_length ? view.prefix_tokens : view.kept_v_tokens;
   const Nanoseconds linear = model_.gemm(costs_.attend_linear(range.count));
-  const Nanoseconds attention =
-      model_.attention(costs_.attend_attention(range.count, range.first, k_tokens, v_tokens));
+  const Nanoseconds attention = model_.attention(costs_.attend_attention(range.count, range.first, k_tokens, v_tokens));
   op->activity = attention > linear ? Activity::attention : Activity::gemm;
   op->duration = gpu_noise_.apply(model_.overhead() + linear + attention);
   if (range.first == 0) observer_.on_attend(request, context.layer_idx, view);
@@ -377,8 +380,8 @@ Op SimulatedMachine::first_token(OpContext context, const Deps& deps) {
   auto op = make_op<LaneWork>(this, simulation_, OpKind::first_token, context, record::Operation::first_token,
                               record::Resource::gpu_compute);
   op->lane = &gpu_;
-  op->duration = gpu_noise_.apply(model_.overhead() + model_.gemm(costs_.first_token())) +
-                 options_.profile->host.first_token_cost;
+  op->duration =
+      gpu_noise_.apply(model_.overhead() + model_.gemm(costs_.first_token())) + options_.profile->host.first_token_cost;
   issue(op, deps);
   return op;
 }
@@ -389,10 +392,14 @@ Nanoseconds SimulatedMachine::host_time(HostTask task) const {
   const HostProfile& host = options_.profile->host;
   const auto count = static_cast<std::int64_t>(task.count);
   switch (task.kind) {
-    case HostTaskKind::framework: return options_.path->compute_overhead_per_request;
-    case HostTaskKind::tokenise: return host.tokenise_per_token * count;
-    case HostTaskKind::look_up: return host.look_up_per_block * count;
-    case HostTaskKind::cache_update: return host.cache_update_per_entry * count;
+    case HostTaskKind::framework:
+      return options_.path->compute_overhead_per_request;
+    case HostTaskKind::tokenise:
+      return host.tokenise_per_token * count;
+    case HostTaskKind::look_up:
+      return host.look_up_per_block * count;
+    case HostTaskKind::cache_update:
+      return host.cache_update_per_entry * count;
   }
   return Nanoseconds{0};
 }
@@ -400,8 +407,8 @@ Nanoseconds SimulatedMachine::host_time(HostTask task) const {
 Op SimulatedMachine::host(OpContext context, HostTask task, const Deps& deps) {
   static constexpr record::Operation kOperations[] = {record::Operation::framework, record::Operation::tokenise,
                                                       record::Operation::look_up, record::Operation::cache_update};
-  auto op = make_op<LaneWork>(this, simulation_, OpKind::host, context, kOperations[static_cast<std::size_t>(task.kind)],
-                              record::Resource::host);
+  auto op = make_op<LaneWork>(this, simulation_, OpKind::host, context,
+                              kOperations[static_cast<std::size_t>(task.kind)], record::Resource::host);
   op->lane = &host_thread_;
   op->duration = host_time(task);
   issue(op, deps);

@@ -4,8 +4,8 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "sim/sweep/parallel_runner.hpp"
 #include "sim/simulation/run_point.hpp"
+#include "sim/sweep/parallel_runner.hpp"
 
 namespace reprefill::sim {
 namespace {
@@ -17,7 +17,9 @@ ScenarioContext context() {
   const std::filesystem::path shared = kHome.parent_path() / "shared" / "traces";
   return {.models = kHome / "scenarios" / "models",
           .profiles = kHome / "calibrate" / "profiles",
-          .traces = traces != nullptr ? std::filesystem::path(traces) : std::filesystem::exists(shared) ? shared : std::filesystem::path(),
+          .traces = traces != nullptr                 ? std::filesystem::path(traces)
+                    : std::filesystem::exists(shared) ? shared
+                                                      : std::filesystem::path(),
           .samples = kHome / "traces" / "samples"};
 }
 
@@ -59,10 +61,11 @@ void MooncakeReplay(benchmark::State& state) {
     state.SkipWithError("no Mooncake trace: set REPREFILL_TRACES");
     return;
   }
-  const Json json = {{"model", "qwen2.5-7b"},
-                     {"profile", "a800-990pro"},
-                     {"systems", {"contiguous_kv"}},
-                     {"workload", {{"kind", "trace"}, {"file", "$REPREFILL_TRACES/" + file.string()}, {"target_utilisation", 0.6}}}};
+  const Json json = {
+      {"model", "qwen2.5-7b"},
+      {"profile", "a800-990pro"},
+      {"systems", {"contiguous_kv"}},
+      {"workload", {{"kind", "trace"}, {"file", "$REPREFILL_TRACES/" + file.string()}, {"target_utilisation", 0.6}}}};
   const Scenario scenario = read_scenario(json, "benchmark", {}, where);
   std::uint64_t events = 0;
   for (auto _ : state) {
@@ -81,13 +84,21 @@ void SweepOnJobs(benchmark::State& state) {
   const std::atomic<bool> interrupted{false};
   for (auto _ : state) {
     SharedInputs inputs(where);
-    run_points(costs, static_cast<std::size_t>(state.range(0)),
-               [&](std::size_t index) { run_point(scenario.points[index], inputs, {}); }, interrupted);
+    run_points(
+        costs, static_cast<std::size_t>(state.range(0)),
+        [&](std::size_t index) { run_point(scenario.points[index], inputs, {}); }, interrupted);
   }
-  state.counters["points_per_s"] =
-      benchmark::Counter(static_cast<double>(state.iterations()) * static_cast<double>(costs.size()), benchmark::Counter::kIsRate);
+  state.counters["points_per_s"] = benchmark::Counter(
+      static_cast<double>(state.iterations()) * static_cast<double>(costs.size()), benchmark::Counter::kIsRate);
 }
-BENCHMARK(SweepOnJobs)->Arg(1)->Arg(2)->Arg(4)->UseRealTime()->Unit(benchmark::kMillisecond)->Repetitions(5)->ReportAggregatesOnly();
+BENCHMARK(SweepOnJobs)
+    ->Arg(1)
+    ->Arg(2)
+    ->Arg(4)
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond)
+    ->Repetitions(5)
+    ->ReportAggregatesOnly();
 
 }  // namespace
 }  // namespace reprefill::sim

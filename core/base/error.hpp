@@ -11,7 +11,8 @@ namespace reprefill {
 
 enum class ExitCode : int { success = 0, input = 2, machine = 3, skipped = 77, interrupted = 130 };
 
-/// The user can act: a wrong key, value, file or argument. The message names the place, what was found, what is allowed.
+/// The user can act: a wrong key, value, file or argument. The message names the place, what was found, what is
+/// allowed.
 class ConfigError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -42,9 +43,9 @@ namespace detail {
 }  // namespace reprefill
 
 /// Checks an invariant, in Release too. `why` is a fmt format string; the values that matter follow it.
-#define REPREFILL_CHECK(condition, ...)                                                                     \
-  do {                                                                                                      \
-    if (!(condition)) [[unlikely]] {                                                                        \
-      ::reprefill::detail::fail_check(#condition, ::fmt::format(__VA_ARGS__), __FILE__, __LINE__);          \
-    }                                                                                                       \
+#define REPREFILL_CHECK(condition, ...)                                                            \
+  do {                                                                                             \
+    if (!(condition)) [[unlikely]] {                                                               \
+      ::reprefill::detail::fail_check(#condition, ::fmt::format(__VA_ARGS__), __FILE__, __LINE__); \
+    }                                                                                              \
   } while (false)

@@ -22,7 +22,8 @@ class StrictnessWatch {
   bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
     // The parser gives the number of containers around; a container that starts is one level itself.
     const bool starts = event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
-    if (depth + (starts ? 1 : 0) > kMaxDepth) throw ConfigError(fmt::format("{}: nested deeper than {} levels", origin_, kMaxDepth));
+    if (depth + (starts ? 1 : 0) > kMaxDepth)
+      throw ConfigError(fmt::format("{}: nested deeper than {} levels", origin_, kMaxDepth));
     if (event == Json::parse_event_t::object_start) keys_.emplace_back();
     if (event == Json::parse_event_t::object_end) keys_.pop_back();
     if (event == Json::parse_event_t::key && !keys_.back().insert(parsed.get<std::string>()).second) {
@@ -190,9 +191,9 @@ std::int64_t JsonValue::as_integer(std::int64_t minimum, std::int64_t maximum, s
 }
 
 double JsonValue::as_quantity(std::string_view dimension) const {
-  const std::string wanted = fmt::format("a number with a unit such as \"10 {}\" (units: {})",
-                                         units_of(dimension).substr(0, units_of(dimension).find(',')),
-                                         units_of(dimension));
+  const std::string wanted =
+      fmt::format("a number with a unit such as \"10 {}\" (units: {})",
+                  units_of(dimension).substr(0, units_of(dimension).find(',')), units_of(dimension));
   if (!value_->is_string()) fail_expected(wanted);
   const std::string text = value_->get<std::string>();
   double number = 0;

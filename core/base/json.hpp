@@ -1,4 +1,5 @@
-// Checked reading of JSON configuration: every error names the file, the key's path, what was found and what is allowed.
+// Checked reading of JSON configuration: every error names the file, the key's path, what was found and what is
+// allowed.
 #pragma once
 
 #include <cstdint>

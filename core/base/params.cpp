@@ -87,6 +87,9 @@ void add_to_schema(Json& properties, const ParamInfo& info) {
   } else {
     schema["type"] = info.type;
   }
+  if (info.nullable && schema.contains("type")) schema["type"] = Json::array({schema["type"], "null"});
+  if (info.nullable && schema.contains("enum")) schema["enum"].push_back(nullptr);
+  if (info.nullable && schema.contains("oneOf")) schema["oneOf"].push_back({{"type", "null"}});
   if (const std::string bare = detail::name_without_suffix(info); bare != info.name) {
     properties[bare] = {{"type", "string"}, {"description", info.doc + " (with a unit)"}};
   }

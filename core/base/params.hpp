@@ -23,9 +23,10 @@ struct ParamInfo {
   std::string unit = "";
   double minimum = 0;
   double maximum = 9.0e15;
-  std::string type = "";             // filled by the table: integer, number, boolean, string, choice, budget, bytes, ns, ...
+  std::string type = "";  // filled by the table: integer, number, boolean, string, choice, budget, bytes, ns, ...
   std::vector<std::string> choices = {};
   bool required = false;
+  bool nullable = false;  // filled by the table: null stands for "none"
 };
 
 /// Specialise for an enum to let it be a parameter: `static constexpr std::pair<const char*, E> names[] = {...}`.
@@ -70,6 +71,7 @@ template <typename T>
 void fill_type(ParamInfo& info) {
   if constexpr (IsOptional<T>::value) {
     fill_type<typename T::value_type>(info);
+    info.nullable = true;
   } else if constexpr (!dimension_of<T>().empty()) {
     info.type = dimension_of<T>();
   } else if constexpr (std::is_same_v<T, Budget>) {
@@ -173,21 +175,20 @@ class ParamTable {
  public:
   /// `member` may belong to a base of Params, so that components share declarations.
   template <typename T, typename Holder>
-    requires std::is_base_of_v<Holder, Params>
-  ParamTable& add(T Holder::*member, ParamInfo info) {
+  requires std::is_base_of_v<Holder, Params> ParamTable& add(T Holder::*member, ParamInfo info) {
     detail::fill_type<T>(info);
-    fields_.push_back(Field{
-        .info = info,
-        .read = [member, info](const JsonValue& object,
-                               Params& params) { return detail::read_param(object, info, params.*member); },
-        .write = [member](const Params& params) { return detail::write_plain(params.*member); }});
+    fields_.push_back(
+        Field{.info = info,
+              .read = [member, info](const JsonValue& object,
+                                     Params& params) { return detail::read_param(object, info, params.*member); },
+              .write = [member](const Params& params) { return detail::write_plain(params.*member); }});
     return *this;
   }
 
   /// A group of parameters under one key, such as kv_layout {order, kv, block_tokens}.
   template <typename T, typename Holder>
-    requires std::is_base_of_v<Holder, Params>
-  ParamTable& add_group(std::string name, T Holder::*member, const ParamTable<T>& group) {
+  requires std::is_base_of_v<Holder, Params> ParamTable& add_group(std::string name, T Holder::*member,
+                                                                   const ParamTable<T>& group) {
     for (const ParamInfo& info : group.infos()) nested_infos_.push_back({name, info});
     fields_.push_back(Field{.info = ParamInfo{.name = name, .doc = "", .source = "", .type = "object"},
                             .read =
@@ -200,7 +201,8 @@ class ParamTable {
     return *this;
   }
 
-  /// Overwrites in `params` what `object` names. Unknown keys are refused unless the caller lists them in `also_allowed`.
+  /// Overwrites in `params` what `object` names. Unknown keys are refused unless the caller lists them in
+  /// `also_allowed`.
   void read(const JsonValue& object, Params& params, const std::vector<std::string>& also_allowed = {}) const {
     object.require_object();
     std::vector<std::string> allowed = also_allowed;

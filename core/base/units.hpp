@@ -15,8 +15,14 @@ struct Bytes {
   constexpr explicit Bytes(std::uint64_t count) : value(count) {}
 
   constexpr auto operator<=>(const Bytes&) const = default;
-  constexpr Bytes& operator+=(Bytes other) { value += other.value; return *this; }
-  constexpr Bytes& operator-=(Bytes other) { value -= other.value; return *this; }
+  constexpr Bytes& operator+=(Bytes other) {
+    value += other.value;
+    return *this;
+  }
+  constexpr Bytes& operator-=(Bytes other) {
+    value -= other.value;
+    return *this;
+  }
   constexpr friend Bytes operator+(Bytes a, Bytes b) { return Bytes{a.value + b.value}; }
   constexpr friend Bytes operator-(Bytes a, Bytes b) { return Bytes{a.value - b.value}; }
   constexpr friend Bytes operator*(Bytes a, std::uint64_t factor) { return Bytes{a.value * factor}; }
@@ -31,8 +37,14 @@ struct Nanoseconds {
   constexpr explicit Nanoseconds(std::int64_t count) : value(count) {}
 
   constexpr auto operator<=>(const Nanoseconds&) const = default;
-  constexpr Nanoseconds& operator+=(Nanoseconds other) { value += other.value; return *this; }
-  constexpr Nanoseconds& operator-=(Nanoseconds other) { value -= other.value; return *this; }
+  constexpr Nanoseconds& operator+=(Nanoseconds other) {
+    value += other.value;
+    return *this;
+  }
+  constexpr Nanoseconds& operator-=(Nanoseconds other) {
+    value -= other.value;
+    return *this;
+  }
   constexpr friend Nanoseconds operator+(Nanoseconds a, Nanoseconds b) { return Nanoseconds{a.value + b.value}; }
   constexpr friend Nanoseconds operator-(Nanoseconds a, Nanoseconds b) { return Nanoseconds{a.value - b.value}; }
   constexpr friend Nanoseconds operator*(Nanoseconds a, std::int64_t factor) { return Nanoseconds{a.value * factor}; }
@@ -53,7 +65,7 @@ inline Nanoseconds nanoseconds_from_seconds(double seconds) {
   return Nanoseconds{static_cast<std::int64_t>(std::ceil(seconds * 1e9))};
 }
 
-/// Rounded up once: bytes times 1e9 is exact, so that 7 bytes at 1 GB/s take 7 ns (7 / 1e9 * 1e9 is above 7).
+/// Rounded up once: up to 4 GB, bytes times 1e9 is exact, so that 7 bytes at 1 GB/s take 7 ns (7 / 1e9 * 1e9 is above 7).
 /// `slowdown` makes it last that many times longer.
 inline Nanoseconds transfer_time(Bytes size, BytesPerSecond rate, double slowdown = 1) {
   return Nanoseconds{

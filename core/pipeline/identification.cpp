@@ -41,7 +41,8 @@ Deps IdentificationKeys::fetch(Machine& machine, OpContext context, const PieceL
     ready.add(machine.copy(context, std::move(in_host), CopyRoute::host_tier_to_gpu, deps));
   }
   if (!missing.empty()) {
-    ready.add(loader_.fetch_identification(machine, context, std::move(missing), std::move(enters_host), deps, account));
+    ready.add(
+        loader_.fetch_identification(machine, context, std::move(missing), std::move(enters_host), deps, account));
   }
   return ready;
 }

@@ -17,9 +17,9 @@ struct Residency {
   PieceList gpu;
   PieceList host;
   PieceList missing;
-  PieceList to_host_tier;  // of the missing: those that enter the host tier once read
-  PieceList demoted;       // victims on their way from GPU to host
-  Deps fills;              // loads by other requests that these hits wait for
+  PieceList to_host_tier;         // of the missing: those that enter the host tier once read
+  PieceList demoted;              // victims on their way from GPU to host
+  Deps fills;                     // loads by other requests that these hits wait for
   std::vector<PieceKey> entered;  // of the missing: those that enter a tier, kept with several requests in flight
 
   /// Bytes that the layer holds in the workspace until its attention is done.

@@ -46,12 +46,12 @@ struct TokenRange {
 
 /// What the own tokens attend to in the stored prefix of one layer, besides themselves.
 struct KvView {
-  std::uint32_t prefix_tokens = 0;  // stored tokens; suffix positions continue after them
-  std::uint32_t kept_k_tokens = 0;  // tokens whose logit counts
-  std::uint32_t kept_v_tokens = 0;  // tokens whose value is added
-  bool full_length = false;         // compute is charged over the zero-filled prefix (semantics 2)
+  std::uint32_t prefix_tokens = 0;                  // stored tokens; suffix positions continue after them
+  std::uint32_t kept_k_tokens = 0;                  // tokens whose logit counts
+  std::uint32_t kept_v_tokens = 0;                  // tokens whose value is added
+  bool full_length = false;                         // compute is charged over the zero-filled prefix (semantics 2)
   std::shared_ptr<const Selection> kept = nullptr;  // null: the whole prefix
-  std::uint32_t unit_tokens = 1;          // tokens per index of `kept`
+  std::uint32_t unit_tokens = 1;                    // tokens per index of `kept`
   traces::HeadGrouping grouping = traces::HeadGrouping::all_heads;
 };
 

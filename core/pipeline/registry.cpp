@@ -1,6 +1,6 @@
 // The table of systems: a new one is its file, one declaration in system_entry.hpp and one row here.
-#include "core/base/nearest_name.hpp"
 #include "core/cache/eviction/registry.hpp"
+#include "core/base/nearest_name.hpp"
 #include "core/pipeline/system_entry.hpp"
 #include "core/pipeline/system_params.hpp"
 

@@ -19,11 +19,11 @@ struct RequestAccount {
   Bytes identification_host_hits;
 
   Bytes payload_needed;
-  Bytes payload_read;       // prefetched bytes included, wasted ones too
+  Bytes payload_read;  // prefetched bytes included, wasted ones too
   Bytes payload_requested;
   Bytes payload_host_hits;
   Bytes payload_gpu_hits;
-  Bytes payload_useful;            // consumed by attention
+  Bytes payload_useful;             // consumed by attention
   Bytes payload_useful_from_reads;  // of those, the ones that came from the SSD
 
   Bytes prefetch_read;  // inter-period prefetch
@@ -54,13 +54,13 @@ struct AppendPlan {
 };
 
 struct Request {
-  std::uint32_t id = 0;         // its number within the run: names it in spans
+  std::uint32_t id = 0;             // its number within the run: names it in spans
   std::uint64_t importance_id = 0;  // keys its own part of the importance
   std::uint64_t task = 0;           // keys the hot set that it shares with others
   std::vector<SegmentSpan> stored_prefix;
-  std::uint32_t stored_tokens = 0;  // n: sum over stored_prefix
-  std::uint32_t own_tokens = 0;     // computed: the rest of the prefix that is not stored, and the suffix
-  std::uint32_t prompt_tokens = 0;  // stored + own
+  std::uint32_t stored_tokens = 0;     // n: sum over stored_prefix
+  std::uint32_t own_tokens = 0;        // computed: the rest of the prefix that is not stored, and the suffix
+  std::uint32_t prompt_tokens = 0;     // stored + own
   std::uint32_t hit_trace_tokens = 0;  // stored tokens that the look-up found, in whole blocks of the trace
   std::optional<AppendPlan> append;
   RequestAccount account;

@@ -41,8 +41,8 @@ struct reprefill::EnumNames<reprefill::pipeline::PathKind> {
 };
 template <>
 struct reprefill::EnumNames<reprefill::pipeline::CacheUpdate> {
-  static constexpr std::pair<const char*, pipeline::CacheUpdate> names[] = {
-      {"after", pipeline::CacheUpdate::after}, {"inline", pipeline::CacheUpdate::inline_}};
+  static constexpr std::pair<const char*, pipeline::CacheUpdate> names[] = {{"after", pipeline::CacheUpdate::after},
+                                                                            {"inline", pipeline::CacheUpdate::inline_}};
 };
 template <>
 struct reprefill::EnumNames<reprefill::pipeline::CopyMemory> {

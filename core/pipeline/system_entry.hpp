@@ -10,10 +10,10 @@ namespace reprefill::pipeline {
 /// `defaults(path)` gives the parameters that a scenario does not name; `finish` fills those that follow from others
 /// and refuses combinations.
 template <typename Params>
-SystemEntry make_system_entry(
-    std::string name, std::string doc, ParamTable<Params> table, std::function<Params(PathKind)> defaults,
-    std::function<void(Params&, const JsonValue&)> finish,
-    std::function<std::unique_ptr<System>(const Params&, const SystemEnvironment&)> make) {
+SystemEntry make_system_entry(std::string name, std::string doc, ParamTable<Params> table,
+                              std::function<Params(PathKind)> defaults,
+                              std::function<void(Params&, const JsonValue&)> finish,
+                              std::function<std::unique_ptr<System>(const Params&, const SystemEnvironment&)> make) {
   SystemEntry entry;
   entry.name = std::move(name);
   entry.doc = std::move(doc);

@@ -65,9 +65,8 @@ void add_load_params(ParamTable<P>& table) {
 
 /// The share of the prefix that a system keeps.
 inline ParamInfo budget_info() {
-  return {.name = "budget",
-          .doc = "share of chunks or tokens kept, in (0, 1]",
-          .source = "reference 3.1: 5, 10, 25, 50 %"};
+  return {
+      .name = "budget", .doc = "share of chunks or tokens kept, in (0, 1]", .source = "reference 3.1: 5, 10, 25, 50 %"};
 }
 
 }  // namespace reprefill::pipeline

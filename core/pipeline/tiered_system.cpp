@@ -12,13 +12,14 @@ Bytes less(Bytes size, Bytes reserved) { return size > reserved ? size - reserve
 }  // namespace
 
 TieredSystem::TieredSystem(const LoadParams& load, const layout::StoreLayout& layout,
-                           const SystemEnvironment& environment, const Json& policy_params,
-                           Bytes reserved_gpu, Bytes reserved_host)
+                           const SystemEnvironment& environment, const Json& policy_params, Bytes reserved_gpu,
+                           Bytes reserved_host)
     : load_(load),
       environment_(environment),
       layout_(layout),
       cache_(std::make_unique<cache::TieredCache>(
-          cache::TierCapacities{.gpu = less(load.gpu_cache, reserved_gpu), .host = less(load.host_cache, reserved_host)},
+          cache::TierCapacities{.gpu = less(load.gpu_cache, reserved_gpu),
+                                .host = less(load.host_cache, reserved_host)},
           cache::make_eviction_policy(load.cache_policy, JsonValue(policy_params, "cache policy")))),
       loader_(environment, load, *cache_, layout_) {}
 

@@ -40,7 +40,8 @@ struct JournalLine {
 /// Nullopt: the line is not whole or its checksum is wrong.
 std::optional<JournalLine> read_line(const std::string& line) {
   const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object() || !json.contains("point") || !json.contains("checksum") || !json.contains("row")) return std::nullopt;
+  if (!json.is_object() || !json.contains("point") || !json.contains("checksum") || !json.contains("row"))
+    return std::nullopt;
   if (!json["point"].is_number_unsigned() || !json["checksum"].is_string()) return std::nullopt;
   JournalLine result{json["point"].get<std::size_t>(), json["row"]};
   if (json["checksum"] != checksum_of(result.point, result.row.dump())) return std::nullopt;
@@ -59,9 +60,10 @@ ResultFolder::ResultFolder(std::filesystem::path path, const Json& resolved, Mod
   lock();
   if (mode == Mode::replace) remove_results();
   if (mode == Mode::fresh && std::filesystem::exists(path_ / kJournal)) {
-    throw ConfigError(fmt::format("{}: has results already: --resume goes on with them, --force replaces them, --out names "
-                                  "another folder",
-                                  path_.string()));
+    throw ConfigError(
+        fmt::format("{}: has results already: --resume goes on with them, --force replaces them, --out names "
+                    "another folder",
+                    path_.string()));
   }
   const bool goes_on = mode == Mode::resume && std::filesystem::exists(path_ / kJournal);
   if (goes_on) {
@@ -71,7 +73,8 @@ ResultFolder::ResultFolder(std::filesystem::path path, const Json& resolved, Mod
     write_file_atomically(path_ / kResolved, resolved.dump(2) + "\n");
   }
   journal_ = ::open((path_ / kJournal).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (journal_ < 0) throw MachineError(fmt::format("{}: cannot be opened: {}", (path_ / kJournal).string(), text_of_errno()));
+  if (journal_ < 0)
+    throw MachineError(fmt::format("{}: cannot be opened: {}", (path_ / kJournal).string(), text_of_errno()));
 }
 
 ResultFolder::~ResultFolder() {
@@ -84,7 +87,8 @@ void ResultFolder::lock() {
   lock_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (lock_ < 0) throw ConfigError(fmt::format("{}: cannot be written to: {}", path_.string(), text_of_errno()));
   if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-    throw ConfigError(fmt::format("{}: is in use by another sweep; wait for it or name another folder with --out", path_.string()));
+    throw ConfigError(
+        fmt::format("{}: is in use by another sweep; wait for it or name another folder with --out", path_.string()));
   }
 }
 
@@ -130,8 +134,8 @@ const Json* ResultFolder::row(std::size_t point) const {
 
 void ResultFolder::append_row(std::size_t point, const std::string& inputs_hash, const Json& row) {
   const std::string text = row.dump();
-  const std::string line = fmt::format("{{\"point\":{},\"inputs\":\"{}\",\"checksum\":\"{}\",\"row\":{}}}\n", point, inputs_hash,
-                                       checksum_of(point, text), text);
+  const std::string line = fmt::format("{{\"point\":{},\"inputs\":\"{}\",\"checksum\":\"{}\",\"row\":{}}}\n", point,
+                                       inputs_hash, checksum_of(point, text), text);
   const std::lock_guard guard(mutex_);
   for (std::size_t written = 0; written < line.size();) {
     const ssize_t count = ::write(journal_, line.data() + written, line.size() - written);
@@ -139,7 +143,8 @@ void ResultFolder::append_row(std::size_t point, const std::string& inputs_hash,
     if (count < 0) throw MachineError(fmt::format("write({}): {}", (path_ / kJournal).string(), text_of_errno()));
     written += static_cast<std::size_t>(count);
   }
-  if (::fdatasync(journal_) != 0) throw MachineError(fmt::format("fdatasync({}): {}", (path_ / kJournal).string(), text_of_errno()));
+  if (::fdatasync(journal_) != 0)
+    throw MachineError(fmt::format("fdatasync({}): {}", (path_ / kJournal).string(), text_of_errno()));
   done_[point] = row;
 }
 
@@ -157,7 +162,9 @@ std::string first_difference(const Json& a, const Json& b) {
   if (changes.empty()) return "";
   const std::string pointer = changes.front().at("path").get<std::string>();
   const Json::json_pointer path(pointer);
-  const auto value_in = [&](const Json& json) { return json.contains(path) ? abbreviated(json.at(path)) : std::string("absent"); };
+  const auto value_in = [&](const Json& json) {
+    return json.contains(path) ? abbreviated(json.at(path)) : std::string("absent");
+  };
   return fmt::format("{} was {} and is {}", pointer, value_in(a), value_in(b));
 }
 

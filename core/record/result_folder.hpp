@@ -2,8 +2,8 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <vector>

@@ -8,7 +8,19 @@
 namespace reprefill::record {
 
 enum class Operation : std::uint8_t {
-  read, read_keys, write, copy, project, score, select, attend, first_token, framework, tokenise, look_up, cache_update
+  read,
+  read_keys,
+  write,
+  copy,
+  project,
+  score,
+  select,
+  attend,
+  first_token,
+  framework,
+  tokenise,
+  look_up,
+  cache_update
 };
 const char* name_of(Operation operation);
 

@@ -1,4 +1,5 @@
-// Where a request's TTFT went: every nanosecond is charged once (semantics 6). One function over spans, for every machine.
+// Where a request's TTFT went: every nanosecond is charged once (semantics 6). One function over spans, for every
+// machine.
 #pragma once
 
 #include <array>

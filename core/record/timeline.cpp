@@ -17,7 +17,8 @@ double microseconds(Nanoseconds time) { return static_cast<double>(time.value) /
 Json event_of(const Span& span, int lane) {
   Json args = {{"request", span.request}, {"bytes", span.bytes.value}, {"ready_us", microseconds(span.ready)}};
   if (span.layer_idx >= 0) args["layer"] = span.layer_idx;
-  return {{"name", span.layer_idx >= 0 ? fmt::format("{} L{}", name_of(span.operation), span.layer_idx) : name_of(span.operation)},
+  return {{"name", span.layer_idx >= 0 ? fmt::format("{} L{}", name_of(span.operation), span.layer_idx)
+                                       : name_of(span.operation)},
           {"cat", name_of(span.resource)},
           {"ph", "X"},
           {"pid", kProcess},
@@ -28,8 +29,12 @@ Json event_of(const Span& span, int lane) {
 }
 
 Json lane_name(Resource resource, int slot, int lane) {
-  return {{"name", "thread_name"}, {"ph", "M"}, {"pid", kProcess}, {"tid", lane},
-          {"args", {{"name", slot == 0 ? std::string(name_of(resource)) : fmt::format("{} #{}", name_of(resource), slot)}}}};
+  return {{"name", "thread_name"},
+          {"ph", "M"},
+          {"pid", kProcess},
+          {"tid", lane},
+          {"args",
+           {{"name", slot == 0 ? std::string(name_of(resource)) : fmt::format("{} #{}", name_of(resource), slot)}}}};
 }
 
 std::int64_t nanoseconds(const Json& microseconds) {

@@ -11,8 +11,8 @@
 
 namespace reprefill::record {
 
-/// Complete events in microseconds with nanosecond digits. A lane holds no two slices at the same time: what overlaps on
-/// a resource goes to further lanes, one per queue slot.
+/// Complete events in microseconds with nanosecond digits. A lane holds no two slices at the same time: what overlaps
+/// on a resource goes to further lanes, one per queue slot.
 Json make_timeline(std::span<const Span> spans);
 /// Throws MachineError when the file cannot be written.
 void write_timeline(const std::filesystem::path& path, std::span<const Span> spans);

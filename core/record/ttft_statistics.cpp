@@ -12,7 +12,8 @@ constexpr std::size_t kMinRequestsForP99 = 1000;
 
 double nearest_rank(const std::vector<double>& ascending, double percentile) {
   REPREFILL_CHECK(!ascending.empty(), "a percentile of nothing");
-  const auto rank = static_cast<std::size_t>(std::ceil(percentile / 100 * static_cast<double>(ascending.size()) - 1e-9));
+  const auto rank =
+      static_cast<std::size_t>(std::ceil(percentile / 100 * static_cast<double>(ascending.size()) - 1e-9));
   return ascending[std::clamp<std::size_t>(rank, 1, ascending.size()) - 1];
 }
 

@@ -16,8 +16,8 @@ struct TtftOptions {
   bool noise = false;
 };
 
-/// mean, median, std, p90, p95, p99, min, max in ms. P99 is null below 1,000 requests; with one request in flight and no
-/// noise a note says that P95 is nearly the mean (semantics 9).
+/// mean, median, std, p90, p95, p99, min, max in ms. P99 is null below 1,000 requests; with one request in flight and
+/// no noise a note says that P95 is nearly the mean (semantics 9).
 Json ttft_statistics(std::vector<double> ttft_ms, const TtftOptions& options);
 
 }  // namespace reprefill::record

@@ -74,7 +74,8 @@ class Lane : private Interference::Job {
 class SharedLanes {
  public:
   SharedLanes(Interference& interference, std::initializer_list<Activity> activities) {
-    for (const Activity activity : activities) lanes_.push_back(std::make_unique<Member>(*this, interference, activity));
+    for (const Activity activity : activities)
+      lanes_.push_back(std::make_unique<Member>(*this, interference, activity));
   }
   Lane& lane(std::size_t index) { return *lanes_[index]; }
 

@@ -19,8 +19,8 @@ class OperationModel {
  private:
   Nanoseconds roofline(const OperationCost& cost, double efficiency) const {
     const double compute = cost.flops / (gpu_.peak_rate.value * efficiency);
-    const double memory = static_cast<double>(cost.bytes_moved.value) /
-                          (gpu_.memory_bandwidth.value * gpu_.memory_efficiency);
+    const double memory =
+        static_cast<double>(cost.bytes_moved.value) / (gpu_.memory_bandwidth.value * gpu_.memory_efficiency);
     return nanoseconds_from_seconds(std::max(compute, memory));
   }
 

@@ -8,7 +8,12 @@ namespace reprefill::sim {
 namespace {
 
 ParamInfo info(std::string name, std::string doc, double minimum, double maximum) {
-  return {.name = std::move(name), .doc = std::move(doc), .source = "profile bundle", .minimum = minimum, .maximum = maximum, .required = true};
+  return {.name = std::move(name),
+          .doc = std::move(doc),
+          .source = "profile bundle",
+          .minimum = minimum,
+          .maximum = maximum,
+          .required = true};
 }
 
 ParamInfo sigma() { return info("residual_sigma", "spread of the logarithm of durations, used with noise on", 0, 2); }
@@ -40,7 +45,9 @@ struct Bundle {
 
 Bundle load_bundle(const std::filesystem::path& path) {
   const Json all = read_bundle(path);
-  Bundle bundle{.name = path.filename().string(), .hypothetical = true, .model = all.at("model"),
+  Bundle bundle{.name = path.filename().string(),
+                .hypothetical = true,
+                .model = all.at("model"),
                 .origin = (path / "model.json").string()};
   const JsonValue meta(all.at("meta"), (path / "meta.json").string());
   if (!meta.require_object().has("kind")) meta.fail("kind is missing: expected \"measured\" or \"hypothetical\"");
@@ -152,7 +159,8 @@ const ParamTable<SsdProfile>& ssd_profile_params() {
     t.add(&P::num_channels, info("num_channels", "requests whose latencies overlap, one device", 1, 65536));
     t.add(&P::num_devices, info("num_devices", "devices that the store is striped over", 1, 1024));
     t.add(&P::stripe_bytes, info("stripe_bytes", "stripe unit", 4096, 1e9));
-    t.add(&P::mixed_slowdown, info("mixed_slowdown", "transfers last this much longer while reads and writes mix", 1, 100));
+    t.add(&P::mixed_slowdown,
+          info("mixed_slowdown", "transfers last this much longer while reads and writes mix", 1, 100));
     t.add(&P::residual_sigma, sigma());
     return t;
   }();
@@ -165,7 +173,8 @@ const ParamTable<LinkProfile>& link_profile_params() {
     ParamTable<P> t;
     t.add(&P::name, {.name = "name", .doc = "the part", .source = ""});
     t.add(&P::copy_latency, info("copy_latency_ns", "one copy-engine transfer", 0, 1e9));
-    t.add(&P::copy_bandwidth, info("copy_bandwidth_bytes_per_s", "copy engine, pinned memory, each direction", 1e6, 1e13));
+    t.add(&P::copy_bandwidth,
+          info("copy_bandwidth_bytes_per_s", "copy engine, pinned memory, each direction", 1e6, 1e13));
     t.add(&P::gather_latency, info("gather_latency_ns", "one gather kernel", 0, 1e9));
     t.add(&P::gather_bandwidth, info("gather_bandwidth_bytes_per_s", "gather kernel, pinned memory", 1e6, 1e13));
     t.add(&P::pageable_bandwidth, info("pageable_bandwidth_bytes_per_s", "copies from pageable memory", 1e6, 1e13));
@@ -235,7 +244,8 @@ Profile read_profile(const JsonValue& value, const std::filesystem::path& folder
   } else {
     profile.name = "mixed";
     for (const char* part : {"gpu", "ssd", "link", "host"}) {
-      if (!scenario.has(part)) scenario.fail(fmt::format("{} is missing: a profile without a name gives all parts", part));
+      if (!scenario.has(part))
+        scenario.fail(fmt::format("{} is missing: a profile without a name gives all parts", part));
     }
   }
   mix_part("gpu", scenario, folder, profile, profile.gpu, gpu_profile_params());

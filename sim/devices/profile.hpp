@@ -82,8 +82,8 @@ struct Profile {
   int num_missing_interference_pairs() const;
 };
 
-/// Reads the scenario's `profile`: a name, a path, or {"name"?, "gpu", "ssd", "link", "host"} where a part is the name of
-/// the bundle to take it from, or an object {"from": name, ...numbers that win}. `folder` holds the shipped bundles.
+/// Reads the scenario's `profile`: a name, a path, or {"name"?, "gpu", "ssd", "link", "host"} where a part is the name
+/// of the bundle to take it from, or an object {"from": name, ...numbers that win}. `folder` holds the shipped bundles.
 Profile read_profile(const JsonValue& value, const std::filesystem::path& folder);
 
 /// Parameters of each part, for `profile show`, the schema and errors.
@@ -100,8 +100,10 @@ std::vector<std::string> shipped_profiles(const std::filesystem::path& folder);
 
 template <>
 struct reprefill::EnumNames<reprefill::sim::Activity> {
-  static constexpr std::pair<const char*, sim::Activity> names[] = {
-      {"ssd_read", sim::Activity::ssd_read}, {"h2d", sim::Activity::h2d},
-      {"d2h", sim::Activity::d2h},           {"gemm", sim::Activity::gemm},
-      {"attention", sim::Activity::attention}, {"gather", sim::Activity::gather}};
+  static constexpr std::pair<const char*, sim::Activity> names[] = {{"ssd_read", sim::Activity::ssd_read},
+                                                                    {"h2d", sim::Activity::h2d},
+                                                                    {"d2h", sim::Activity::d2h},
+                                                                    {"gemm", sim::Activity::gemm},
+                                                                    {"attention", sim::Activity::attention},
+                                                                    {"gather", sim::Activity::gather}};
 };

@@ -21,8 +21,7 @@ class Interference {
   /// One piece of work on a device. It lives in the device; `on_done` may start the next at once.
   class Job : private Timer {
    public:
-    Job(Interference& interference, Activity activity)
-        : interference_(interference), activity_(activity) {}
+    Job(Interference& interference, Activity activity) : interference_(interference), activity_(activity) {}
     virtual ~Job();
     bool running() const { return running_; }
     /// Takes `work` when nothing interferes. `share` in (0, 1] is the part of the device that this job has.

@@ -44,6 +44,9 @@ class Ssd::Device final : public Interference::Job {
   void on_done() override {
     Slot& slot = *transfers_.front();
     transfers_.pop_front();
+    // Before the next transfer starts: a write that is done does not slow down the reads behind it.
+    --ssd_.in_flight_;
+    ssd_.writes_in_flight_ -= slot.is_write;
     if (!transfers_.empty()) start_next();
     ssd_.finish(slot);
   }
@@ -55,14 +58,15 @@ class Ssd::Device final : public Interference::Job {
 
 void Ssd::Slot::fire() { device->enqueue(*this); }
 
-Ssd::Ssd(Interference& interference, const SsdProfile& ssd, const HostProfile& host,
-         const pipeline::SoftwarePath& path, Noise noise)
+Ssd::Ssd(Interference& interference, const SsdProfile& ssd, const HostProfile& host, const pipeline::SoftwarePath& path,
+         Noise noise)
     : interference_(interference),
       profile_(ssd),
       path_(path),
       submission_cost_(path.charge_submission ? host.submission_cost + host.completion_cost : Nanoseconds{0}),
       noise_(std::move(noise)) {
-  for (std::uint32_t i = 0; i < profile_.num_devices; ++i) devices_.push_back(std::make_unique<Device>(*this, interference));
+  for (std::uint32_t i = 0; i < profile_.num_devices; ++i)
+    devices_.push_back(std::make_unique<Device>(*this, interference));
   for (std::uint32_t i = 0; i < path_.queue_depth; ++i) {
     slots_.push_back(std::make_unique<Slot>());
     slots_.back()->ssd = this;
@@ -117,15 +121,13 @@ void Ssd::start(SsdQueue queue, const SsdRequest& request) {
   writes_in_flight_ += slot.is_write;
   Simulation& simulation = interference_.simulation();
   submission_free_at_ = std::max(submission_free_at_, simulation.now()) + submission_cost_;
-  const Nanoseconds latency = noise_.apply((slot.is_write ? profile_.write_latency : profile_.read_latency) +
-                                           path_.object_fixed_cost);
+  const Nanoseconds latency =
+      noise_.apply((slot.is_write ? profile_.write_latency : profile_.read_latency) + path_.object_fixed_cost);
   request.client->on_request_start();
   simulation.schedule(slot, slot.device->first_byte_at(submission_free_at_, latency));
 }
 
 void Ssd::finish(Slot& slot) {
-  --in_flight_;
-  writes_in_flight_ -= slot.is_write;
   free_slots_.push_back(&slot);
   SsdClient* client = slot.request.client;
   pump();

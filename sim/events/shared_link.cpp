@@ -33,7 +33,7 @@ void SharedLink::advance() {
   const auto elapsed_ns = static_cast<std::uint64_t>((simulation_.now() - total_at_).value);
   total_at_ = simulation_.now();
   if (transfers_.empty()) return;
-  Service link_service = undivided_ + elapsed_ns * service_per_ns();
+  Service link_service = elapsed_ns * service_per_ns();
   // Those who leave within the last nanosecond leave their shares to the others from then on.
   while (!transfers_.empty()) {
     const Service for_first = (transfers_.begin()->ends_at - total_) * transfers_.size();
@@ -44,7 +44,6 @@ void SharedLink::advance() {
   }
   if (!transfers_.empty()) {
     total_ += link_service / transfers_.size();
-    undivided_ = link_service % transfers_.size();
     while (!transfers_.empty() && transfers_.begin()->ends_at - total_ < tolerance()) finish_first();
   }
   rebase();
@@ -55,7 +54,6 @@ void SharedLink::rebase() {
   constexpr Service kLarge = Service{1} << 120;
   if (transfers_.empty()) {
     total_ = 0;
-    undivided_ = 0;
   } else if (total_ >= kLarge) {
     for (detail::SharedTransfer& transfer : transfers_) transfer.ends_at -= kLarge;
     total_ -= kLarge;
@@ -74,8 +72,7 @@ void SharedLink::plan() {
     return;
   }
   const Service left = transfers_.begin()->ends_at - total_;
-  const Service at_hand = undivided_ + (tolerance() - 1) * transfers_.size();
-  const Service needed = left * transfers_.size() > at_hand ? left * transfers_.size() - at_hand : 0;
+  const Service needed = left < tolerance() ? 0 : (left - tolerance() + 1) * transfers_.size();
   const Service per_ns = service_per_ns();
   // Not needed + per_ns - 1, which could overflow.
   const auto wait_ns = static_cast<std::int64_t>(needed / per_ns + (needed % per_ns != 0 ? 1 : 0));

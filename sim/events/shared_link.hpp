@@ -87,8 +87,7 @@ class SharedLink {
   // Ties in order of arrival: equal keys are inserted behind each other.
   boost::intrusive::multiset<detail::SharedTransfer, boost::intrusive::key_of_value<detail::SharedTransfer::ByEnd>>
       transfers_;
-  Service total_ = 0;      // that each transfer had
-  Service undivided_ = 0;  // service of the link that could not be divided yet: less than one unit for each
+  Service total_ = 0;  // that each transfer had
   Nanoseconds total_at_{0};
   NextEnd next_end_{*this};
 };

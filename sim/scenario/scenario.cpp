@@ -14,9 +14,9 @@ namespace reprefill::sim {
 namespace {
 
 const std::vector<std::string> kTopLevelKeys = {
-    "schema_version", "name",        "description", "model",   "profile", "software_path", "systems",
-    "workload",       "importance",  "axes",        "zipped_axes", "repeats", "seed",      "noise",
-    "store_block_tokens", "mass_requests"};
+    "schema_version", "name",     "description",        "model",        "profile",     "software_path",
+    "systems",        "workload", "importance",         "axes",         "zipped_axes", "repeats",
+    "seed",           "noise",    "store_block_tokens", "mass_requests"};
 constexpr int kSchemaVersion = 1;
 constexpr std::size_t kMaxPoints = 1'000'000;
 
@@ -141,8 +141,8 @@ void Reader::refuse_unknown_axes() const {
         for (const std::string& name : entry.param_names()) known.push_back(name);
       }
       if (declared) continue;
-      throw ConfigError(fmt::format("{}: axes.{}: neither a key of scenarios nor a parameter of any system{}", origin_, path,
-                                    did_you_mean(first_key(path), known)));
+      throw ConfigError(fmt::format("{}: axes.{}: neither a key of scenarios nor a parameter of any system{}", origin_,
+                                    path, did_you_mean(first_key(path), known)));
     }
   }
 }
@@ -153,7 +153,8 @@ ImportanceSpec read_importance(const JsonValue& root) {
   const JsonValue value = root.key("importance").require_object();
   value.refuse_unknown_keys({"kind", "preset", "file"});
   if (value.has("kind")) spec.kind = value.key("kind").as_string();
-  if (spec.kind != "synthetic" && spec.kind != "recorded") value.key("kind").fail_expected("\"synthetic\" or \"recorded\"");
+  if (spec.kind != "synthetic" && spec.kind != "recorded")
+    value.key("kind").fail_expected("\"synthetic\" or \"recorded\"");
   if (value.has("preset")) spec.preset = value.key("preset").as_string();
   if (value.has("file")) spec.file = value.key("file").as_string();
   if (spec.kind == "recorded" && spec.file.empty()) value.fail("file is missing: recorded importance comes from one");
@@ -211,7 +212,8 @@ void check_point(const Point& point, const JsonValue& params) {
     }
   }
   std::vector<std::pair<std::string, std::uint32_t>> units;
-  if (resolved.contains("chunk_tokens")) units.emplace_back("chunk_tokens", resolved.at("chunk_tokens").get<std::uint32_t>());
+  if (resolved.contains("chunk_tokens"))
+    units.emplace_back("chunk_tokens", resolved.at("chunk_tokens").get<std::uint32_t>());
   if (resolved.contains("kv_layout")) {
     units.emplace_back("kv_layout.block_tokens", resolved.at("kv_layout").at("block_tokens").get<std::uint32_t>());
   }
@@ -256,7 +258,8 @@ Point Reader::resolve_point(const SystemSpec& system, const Json& scenario_json,
   resolved["software_path"] = pipeline::software_path_params().write(point.path);
   resolved["software_path"]["kind"] = enum_name(point.path.kind);
   resolved["workload"] = point.workload.resolved;
-  resolved["importance"] = {{"kind", point.importance.kind}, {"preset", point.importance.preset}, {"file", point.importance.file}};
+  resolved["importance"] = {
+      {"kind", point.importance.kind}, {"preset", point.importance.preset}, {"file", point.importance.file}};
   resolved["store_block_tokens"] = point.store_block_tokens;
   resolved["noise"] = point.noise;
   resolved["mass_requests"] = point.mass_requests;
@@ -326,7 +329,8 @@ Scenario Reader::read(const std::vector<Override>& overrides) {
   std::vector<AxisGroup> shared;
   for (const AxisGroup& group : groups_) {
     for (const std::string& path : group.paths) add_axis_name(path);
-    const std::size_t num_shared = static_cast<std::size_t>(std::count_if(group.paths.begin(), group.paths.end(), is_top_level));
+    const std::size_t num_shared =
+        static_cast<std::size_t>(std::count_if(group.paths.begin(), group.paths.end(), is_top_level));
     if (num_shared == group.paths.size()) {
       shared.push_back(group);
     } else if (num_shared > 0) {
@@ -393,28 +397,31 @@ Json scenario_schema() {
                  {"type", "object"},
                  {"required", {"model", "profile", "systems", "workload"}},
                  {"additionalProperties", false}};
-  schema["properties"] = {
-      {"schema_version", {{"const", kSchemaVersion}}},
-      {"name", {{"type", "string"}}},
-      {"description", {{"type", "string"}}},
-      {"model", {{"type", "string"}}},
-      {"profile", {{"type", {"string", "object"}}}},
-      {"software_path", {{"oneOf", {{{"enum", {"prototype", "direct"}}}, path}}}},
-      {"systems", {{"type", "array"}, {"minItems", 1}, {"items", {{"oneOf", systems}}}}},
-      {"workload",
-       {{"oneOf",
-         {with_kind(object_of(prefix_pool_params().infos()), "prefix_pool"), with_kind(object_of(trace_params().infos()), "trace")}}}},
-      {"importance",
-       {{"type", "object"},
-        {"additionalProperties", false},
-        {"properties", {{"kind", {{"enum", {"synthetic", "recorded"}}}}, {"preset", {{"type", "string"}}}, {"file", {{"type", "string"}}}}}}},
-      {"axes", axes},
-      {"zipped_axes", {{"type", "array"}, {"items", axes}}},
-      {"repeats", {{"type", "integer"}, {"minimum", 1}}},
-      {"seed", {{"type", "integer"}, {"minimum", 0}}},
-      {"noise", {{"type", "boolean"}}},
-      {"store_block_tokens", {{"type", "integer"}, {"minimum", 1}}},
-      {"mass_requests", {{"type", "integer"}, {"minimum", 0}}}};
+  schema["properties"] = {{"schema_version", {{"const", kSchemaVersion}}},
+                          {"name", {{"type", "string"}}},
+                          {"description", {{"type", "string"}}},
+                          {"model", {{"type", "string"}}},
+                          {"profile", {{"type", {"string", "object"}}}},
+                          {"software_path", {{"oneOf", {{{"enum", {"prototype", "direct"}}}, path}}}},
+                          {"systems", {{"type", "array"}, {"minItems", 1}, {"items", {{"oneOf", systems}}}}},
+                          {"workload",
+                           {{"oneOf",
+                             {with_kind(object_of(prefix_pool_params().infos()), "prefix_pool"),
+                              with_kind(object_of(trace_params().infos()), "trace")}}}},
+                          {"importance",
+                           {{"type", "object"},
+                            {"additionalProperties", false},
+                            {"properties",
+                             {{"kind", {{"enum", {"synthetic", "recorded"}}}},
+                              {"preset", {{"type", "string"}}},
+                              {"file", {{"type", "string"}}}}}}},
+                          {"axes", axes},
+                          {"zipped_axes", {{"type", "array"}, {"items", axes}}},
+                          {"repeats", {{"type", "integer"}, {"minimum", 1}}},
+                          {"seed", {{"type", "integer"}, {"minimum", 0}}},
+                          {"noise", {{"type", "boolean"}}},
+                          {"store_block_tokens", {{"type", "integer"}, {"minimum", 1}}},
+                          {"mass_requests", {{"type", "integer"}, {"minimum", 0}}}};
   return schema;
 }
 

@@ -30,14 +30,14 @@ struct ImportanceSpec {
 /// One row of the result: a system with its parameters on one setting of every axis, and one replica.
 struct Point {
   std::size_t index = 0;
-  std::string origin;           // the scenario file, for errors and relative paths
+  std::string origin;  // the scenario file, for errors and relative paths
   std::string system;
-  std::string label;            // system, or the scenario's own name for this entry
-  Json axes = Json::object();   // axis -> value, null where the system does not declare it
+  std::string label;           // system, or the scenario's own name for this entry
+  Json axes = Json::object();  // axis -> value, null where the system does not declare it
   std::uint64_t replica = 0;
   std::uint64_t seed = 1;
-  std::size_t group = 0;        // points of one group share their warm-up count
-  Json resolved;                // everything that decides the result
+  std::size_t group = 0;  // points of one group share their warm-up count
+  Json resolved;          // everything that decides the result
 
   ModelGeometry geometry;
   Profile profile;

@@ -11,11 +11,11 @@ struct PresetLengths {
   std::uint32_t suffix_tokens;
 };
 
-// Prefix lengths of the few-shot sets: Qwen tokens measured by the independent reproduction (reference 3.1); suffix A15.
-// RAG and long-document QA: ours, a handful of passages and one long document.
+// Prefix lengths of the few-shot sets: Qwen tokens measured by the independent reproduction (reference 3.1); suffix
+// A15. RAG and long-document QA: ours, a handful of passages and one long document.
 constexpr PresetLengths kPresets[] = {
-    {PoolPreset::sst2, 3811, 48}, {PoolPreset::subj, 4412, 48},  {PoolPreset::trec, 4940, 48},
-    {PoolPreset::rte, 6011, 100}, {PoolPreset::rag, 8192, 64},   {PoolPreset::long_document_qa, 32768, 64},
+    {PoolPreset::sst2, 3811, 48}, {PoolPreset::subj, 4412, 48}, {PoolPreset::trec, 4940, 48},
+    {PoolPreset::rte, 6011, 100}, {PoolPreset::rag, 8192, 64},  {PoolPreset::long_document_qa, 32768, 64},
 };
 
 }  // namespace
@@ -24,41 +24,70 @@ const ParamTable<PrefixPoolSpec>& prefix_pool_params() {
   using P = PrefixPoolSpec;
   static const ParamTable<P> table = [] {
     ParamTable<P> t;
-    t.add(&P::preset, {.name = "preset", .doc = "sets prefix_tokens and suffix_tokens", .source = "reference 3.1, A15"});
+    t.add(&P::preset,
+          {.name = "preset", .doc = "sets prefix_tokens and suffix_tokens", .source = "reference 3.1, A15"});
     t.add(&P::num_prefixes, {.name = "num_prefixes",
                              .doc = "distinct stored prefixes; 0: as many as make 20 times the GPU tier",
-                             .source = "A13", .unit = "prefixes", .maximum = 1e7});
-    t.add(&P::prefix_tokens, {.name = "prefix_tokens", .doc = "length of each prefix", .source = "reference 3.1",
-                              .unit = "tokens", .maximum = 4e6});
-    t.add(&P::suffix_tokens, {.name = "suffix_tokens", .doc = "the request's own tokens (mean, or median if lognormal)",
-                              .source = "A15", .unit = "tokens", .minimum = 1, .maximum = 1e6});
+                             .source = "A13",
+                             .unit = "prefixes",
+                             .maximum = 1e7});
+    t.add(&P::prefix_tokens, {.name = "prefix_tokens",
+                              .doc = "length of each prefix",
+                              .source = "reference 3.1",
+                              .unit = "tokens",
+                              .maximum = 4e6});
+    t.add(&P::suffix_tokens, {.name = "suffix_tokens",
+                              .doc = "the request's own tokens (mean, or median if lognormal)",
+                              .source = "A15",
+                              .unit = "tokens",
+                              .minimum = 1,
+                              .maximum = 1e6});
     t.add(&P::suffix_distribution, {.name = "suffix_distribution", .doc = "of suffix_tokens", .source = "semantics 7"});
     t.add(&P::suffix_spread, {.name = "suffix_spread",
                               .doc = "uniform: half width over mean; lognormal: sigma of the logarithm",
-                              .source = "ours", .maximum = 2});
+                              .source = "ours",
+                              .maximum = 2});
     t.add(&P::popularity, {.name = "popularity", .doc = "of prefixes", .source = "A14"});
-    t.add(&P::zipf_exponent, {.name = "zipf_exponent", .doc = "skew of popularity zipf", .source = "A14: 0.9", .maximum = 10});
+    t.add(&P::zipf_exponent,
+          {.name = "zipf_exponent", .doc = "skew of popularity zipf", .source = "A14: 0.9", .maximum = 10});
     t.add(&P::order, {.name = "order",
                       .doc = "random draws by popularity; interleaved cycles; blocked repeats each prefix; distinct "
                              "uses every prefix once",
                       .source = "semantics 7"});
-    t.add(&P::arrivals, {.name = "arrivals", .doc = "closed loop, Poisson, or Poisson at a utilisation", .source = "A14"});
-    t.add(&P::in_flight, {.name = "in_flight", .doc = "requests served at the same time", .source = "A14: 1",
-                          .unit = "requests", .minimum = 1, .maximum = 1024});
-    t.add(&P::rate_per_s, {.name = "rate_per_s", .doc = "arrivals poisson", .source = "", .unit = "requests/s",
-                           .minimum = 1e-6, .maximum = 1e6});
+    t.add(&P::arrivals,
+          {.name = "arrivals", .doc = "closed loop, Poisson, or Poisson at a utilisation", .source = "A14"});
+    t.add(&P::in_flight, {.name = "in_flight",
+                          .doc = "requests served at the same time",
+                          .source = "A14: 1",
+                          .unit = "requests",
+                          .minimum = 1,
+                          .maximum = 1024});
+    t.add(&P::rate_per_s, {.name = "rate_per_s",
+                           .doc = "arrivals poisson",
+                           .source = "",
+                           .unit = "requests/s",
+                           .minimum = 1e-6,
+                           .maximum = 1e6});
     t.add(&P::target_utilisation, {.name = "target_utilisation",
                                    .doc = "arrivals target_utilisation: rate x recompute time of a request",
-                                   .source = "semantics 7", .minimum = 1e-3, .maximum = 100});
+                                   .source = "semantics 7",
+                                   .minimum = 1e-3,
+                                   .maximum = 100});
     t.add(&P::initial_cache, {.name = "initial_cache",
                               .doc = "cold: empty tiers; warm: every prefix requested once; steady: after the warm-up "
                                      "rule",
                               .source = "semantics 7"});
     t.add(&P::warmup_requests, {.name = "warmup_requests",
                                 .doc = "null: until both tiers are full or 2 x num_prefixes, the same for every system",
-                                .source = "semantics 7", .unit = "requests", .maximum = 1e7});
-    t.add(&P::measured_requests, {.name = "measured_requests", .doc = "requests that count", .source = "semantics 7: 500",
-                                  .unit = "requests", .minimum = 1, .maximum = 1e7});
+                                .source = "semantics 7",
+                                .unit = "requests",
+                                .maximum = 1e7});
+    t.add(&P::measured_requests, {.name = "measured_requests",
+                                  .doc = "requests that count",
+                                  .source = "semantics 7: 500",
+                                  .unit = "requests",
+                                  .minimum = 1,
+                                  .maximum = 1e7});
     return t;
   }();
   return table;
@@ -68,25 +97,43 @@ const ParamTable<TraceSpec>& trace_params() {
   using P = TraceSpec;
   static const ParamTable<P> table = [] {
     ParamTable<P> t;
-    t.add(&P::file, {.name = "file", .doc = "Mooncake JSONL; $REPREFILL_TRACES/ may begin it", .source = "", .required = true});
-    t.add(&P::time_scale, {.name = "time_scale", .doc = "multiplies arrival times", .source = "semantics 7",
-                           .minimum = 1e-6, .maximum = 1e6});
-    t.add(&P::target_utilisation, {.name = "target_utilisation",
-                                   .doc = "scales arrivals so that recomputing everything would load one worker so much",
-                                   .source = "semantics 7", .minimum = 1e-3, .maximum = 100});
-    t.add(&P::num_replicas, {.name = "num_replicas", .doc = "workers that the trace is split over, by hash",
-                             .source = "semantics 7", .minimum = 1, .maximum = 4096});
+    t.add(&P::file,
+          {.name = "file", .doc = "Mooncake JSONL; $REPREFILL_TRACES/ may begin it", .source = "", .required = true});
+    t.add(&P::time_scale, {.name = "time_scale",
+                           .doc = "multiplies arrival times",
+                           .source = "semantics 7",
+                           .minimum = 1e-6,
+                           .maximum = 1e6});
+    t.add(&P::target_utilisation,
+          {.name = "target_utilisation",
+           .doc = "scales arrivals so that recomputing everything would load one worker so much",
+           .source = "semantics 7",
+           .minimum = 1e-3,
+           .maximum = 100});
+    t.add(&P::num_replicas, {.name = "num_replicas",
+                             .doc = "workers that the trace is split over, by hash",
+                             .source = "semantics 7",
+                             .minimum = 1,
+                             .maximum = 4096});
     t.add(&P::replica, {.name = "replica", .doc = "the worker that is simulated", .source = "", .maximum = 4095});
-    t.add(&P::max_in_flight, {.name = "max_in_flight", .doc = "requests served at the same time, first come first served",
-                              .source = "semantics 7: 1", .unit = "requests", .minimum = 1, .maximum = 1024});
+    t.add(&P::max_in_flight, {.name = "max_in_flight",
+                              .doc = "requests served at the same time, first come first served",
+                              .source = "semantics 7: 1",
+                              .unit = "requests",
+                              .minimum = 1,
+                              .maximum = 1024});
     t.add(&P::context_limit, {.name = "context_limit",
                               .doc = "model (its position limit), trace (none) or a number of tokens as a string",
                               .source = "semantics 7: trace"});
-    t.add(&P::over_limit, {.name = "over_limit", .doc = "longer requests are dropped or truncated, and counted",
+    t.add(&P::over_limit, {.name = "over_limit",
+                           .doc = "longer requests are dropped or truncated, and counted",
                            .source = "semantics 7: drop"});
     t.add(&P::append, {.name = "append", .doc = "new full blocks that are stored", .source = "semantics 1: suffix"});
-    t.add(&P::max_requests, {.name = "max_requests", .doc = "only the first so many; 0: all", .source = "",
-                             .unit = "requests", .maximum = 1e9});
+    t.add(&P::max_requests, {.name = "max_requests",
+                             .doc = "only the first so many; 0: all",
+                             .source = "",
+                             .unit = "requests",
+                             .maximum = 1e9});
     return t;
   }();
   return table;

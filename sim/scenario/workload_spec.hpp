@@ -75,11 +75,10 @@ struct EnumNames<sim::Popularity> {
 };
 template <>
 struct EnumNames<sim::RequestOrder> {
-  static constexpr std::pair<const char*, sim::RequestOrder> names[] = {
-      {"random", sim::RequestOrder::random},
-      {"interleaved", sim::RequestOrder::interleaved},
-      {"blocked", sim::RequestOrder::blocked},
-      {"distinct", sim::RequestOrder::distinct}};
+  static constexpr std::pair<const char*, sim::RequestOrder> names[] = {{"random", sim::RequestOrder::random},
+                                                                        {"interleaved", sim::RequestOrder::interleaved},
+                                                                        {"blocked", sim::RequestOrder::blocked},
+                                                                        {"distinct", sim::RequestOrder::distinct}};
 };
 template <>
 struct EnumNames<sim::Arrivals> {
@@ -90,9 +89,8 @@ struct EnumNames<sim::Arrivals> {
 };
 template <>
 struct EnumNames<sim::InitialCache> {
-  static constexpr std::pair<const char*, sim::InitialCache> names[] = {{"cold", sim::InitialCache::cold},
-                                                                        {"warm", sim::InitialCache::warm},
-                                                                        {"steady", sim::InitialCache::steady}};
+  static constexpr std::pair<const char*, sim::InitialCache> names[] = {
+      {"cold", sim::InitialCache::cold}, {"warm", sim::InitialCache::warm}, {"steady", sim::InitialCache::steady}};
 };
 template <>
 struct EnumNames<sim::SuffixDistribution> {
@@ -111,12 +109,9 @@ struct EnumNames<sim::Append> {
 template <>
 struct EnumNames<sim::PoolPreset> {
   static constexpr std::pair<const char*, sim::PoolPreset> names[] = {
-      {"sst2", sim::PoolPreset::sst2},
-      {"subj", sim::PoolPreset::subj},
-      {"trec", sim::PoolPreset::trec},
-      {"rte", sim::PoolPreset::rte},
-      {"rag", sim::PoolPreset::rag},
-      {"long_document_qa", sim::PoolPreset::long_document_qa},
+      {"sst2", sim::PoolPreset::sst2},    {"subj", sim::PoolPreset::subj},
+      {"trec", sim::PoolPreset::trec},    {"rte", sim::PoolPreset::rte},
+      {"rag", sim::PoolPreset::rag},      {"long_document_qa", sim::PoolPreset::long_document_qa},
       {"custom", sim::PoolPreset::custom}};
 };
 }  // namespace reprefill

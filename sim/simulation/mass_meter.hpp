@@ -20,7 +20,8 @@ class MassMeter {
  public:
   explicit MassMeter(const traces::ImportanceSource& importance) : importance_(importance) {}
 
-  /// The layer's own mass decides, whichever layer the selection came from. Per-head selections are averaged over heads.
+  /// The layer's own mass decides, whichever layer the selection came from. Per-head selections are averaged over
+  /// heads.
   void add(const pipeline::Request& request, int layer_idx, const pipeline::KvView& view, LayerMass& mass) {
     if (view.prefix_tokens == 0) return;
     const double kept = view.kept == nullptr || view.kept->is_everything ? 1.0 : kept_share(request, layer_idx, view);

@@ -29,7 +29,8 @@ class ZipfTable {
   std::uint32_t draw(RandomStream& stream) const {
     const double target = stream.uniform() * cumulative_.back();
     const auto found = std::upper_bound(cumulative_.begin(), cumulative_.end(), target);
-    return static_cast<std::uint32_t>(std::min<std::ptrdiff_t>(found - cumulative_.begin(), std::ssize(cumulative_) - 1));
+    return static_cast<std::uint32_t>(
+        std::min<std::ptrdiff_t>(found - cumulative_.begin(), std::ssize(cumulative_) - 1));
   }
 
  private:
@@ -195,9 +196,10 @@ class TracePlan final : public RequestPlan {
     const char* end = spec_.context_limit.data() + spec_.context_limit.size();
     const auto parsed = std::from_chars(spec_.context_limit.data(), end, tokens);
     if (parsed.ec != std::errc{} || parsed.ptr != end || tokens == 0) {
-      throw ConfigError(fmt::format("workload.context_limit: found \"{}\"; expected \"model\", \"trace\" or a number of "
-                                    "tokens such as \"32768\"",
-                                    spec_.context_limit));
+      throw ConfigError(
+          fmt::format("workload.context_limit: found \"{}\"; expected \"model\", \"trace\" or a number of "
+                      "tokens such as \"32768\"",
+                      spec_.context_limit));
     }
     return tokens;
   }
@@ -247,9 +249,10 @@ std::filesystem::path SharedInputs::find_trace(const std::string& file, const st
   constexpr std::string_view kVariable = "$REPREFILL_TRACES/";
   if (file.starts_with(kVariable)) {
     if (context_.traces.empty()) {
-      throw ConfigError(fmt::format("{}: workload.file: {} needs REPREFILL_TRACES to name the folder of public traces "
-                                    "(../shared/traces was not found either)",
-                                    origin, file));
+      throw ConfigError(
+          fmt::format("{}: workload.file: {} needs REPREFILL_TRACES to name the folder of public traces "
+                      "(../shared/traces was not found either)",
+                      origin, file));
     }
     return context_.traces / file.substr(kVariable.size());
   }
@@ -271,12 +274,14 @@ std::shared_ptr<const traces::RequestTrace> SharedInputs::trace(const std::strin
 
 std::shared_ptr<const traces::ImportanceSource> SharedInputs::importance(const Point& point) {
   std::vector<int> probe_heads = {0, 1, 2};
-  if (point.system_params.contains("probe_heads")) probe_heads = point.system_params["probe_heads"].get<std::vector<int>>();
+  if (point.system_params.contains("probe_heads"))
+    probe_heads = point.system_params["probe_heads"].get<std::vector<int>>();
   traces::ImportanceHeads heads{.num_kv_heads = point.geometry.num_kv_heads, .probe_kv_heads = {}};
   for (const int head : probe_heads) heads.probe_kv_heads.push_back(head / point.geometry.group_size());
   const std::uint64_t seed = combine64(point.seed, combine64(point.replica, hash_name("importance")));
-  const std::string key = fmt::format("{}|{}|{}|{}|{}|{}", point.importance.kind, point.importance.preset,
-                                      point.importance.file, seed, heads.num_kv_heads, fmt::join(heads.probe_kv_heads, ","));
+  const std::string key =
+      fmt::format("{}|{}|{}|{}|{}|{}", point.importance.kind, point.importance.preset, point.importance.file, seed,
+                  heads.num_kv_heads, fmt::join(heads.probe_kv_heads, ","));
   const std::lock_guard lock(mutex_);
   auto& source = importance_[key];
   if (source) return source;

@@ -20,8 +20,8 @@ struct PlannedRequest {
   Nanoseconds arrival{0};  // open arrivals only
   std::uint32_t prompt_tokens = 0;
   std::uint32_t output_tokens = 0;
-  std::uint32_t prefix = 0;                    // pool: which one
-  std::span<const std::uint64_t> block_ids;    // trace
+  std::uint32_t prefix = 0;                  // pool: which one
+  std::span<const std::uint64_t> block_ids;  // trace
 };
 
 /// What the stored prefixes are and which requests come. Stateful for traces: appends make segments.

@@ -13,7 +13,9 @@ constexpr int kRowSchemaVersion = 1;
 
 double as_double(Bytes bytes) { return static_cast<double>(bytes.value); }
 /// 0 / 0 is null: there was nothing to divide.
-Json ratio(double numerator, double denominator) { return denominator > 0 ? Json(numerator / denominator) : Json(nullptr); }
+Json ratio(double numerator, double denominator) {
+  return denominator > 0 ? Json(numerator / denominator) : Json(nullptr);
+}
 Json ratio(Bytes numerator, Bytes denominator) { return ratio(as_double(numerator), as_double(denominator)); }
 
 Json identity(const RowInputs& in) {
@@ -164,7 +166,8 @@ Json make_result_row(const RowInputs& in) {
   row["schema_version"] = kRowSchemaVersion;
   row["inputs"] = inputs_hash(in.point);
   row["verdict"] = in.plan.open_arrivals() ? s.verdict() : "STABLE";
-  row["ttft"] = record::ttft_statistics(ttft_ms, {.requests_in_flight = in.point.workload.max_in_flight(), .noise = in.point.noise});
+  row["ttft"] = record::ttft_statistics(
+      ttft_ms, {.requests_in_flight = in.point.workload.max_in_flight(), .noise = in.point.noise});
   row["bottleneck"] = bottleneck(s.time);
   row["time_ms"] = time_per_request(in, num_requests);
   row["identification_ms"] = to_milliseconds(s.time.identification) / num_requests;

@@ -129,7 +129,8 @@ void Run::schedule_next_arrival() {
 /// The next request of an open workload arrives.
 void Run::fire() {
   waiting_.emplace_back(next_request_, simulation_.now());
-  if (++next_request_ == plan_->num_requests()) statistics_.waiting_at_last_arrival = waiting_.size() - first_waiting_ - 1;
+  if (++next_request_ == plan_->num_requests())
+    statistics_.waiting_at_last_arrival = waiting_.size() - first_waiting_ - 1;
   schedule_next_arrival();
   admit();
 }
@@ -279,9 +280,10 @@ void check_inputs(const Point& point, SharedInputs& inputs) {
   const Bytes working_set = system->one_layer_working_set(longest);
   const Bytes workspace{system->workspace().value / static_cast<std::uint64_t>(environment.max_in_flight)};
   const auto refuse = [&](const char* key, Bytes found) {
-    throw ConfigError(fmt::format("{}: systems.{}.{}: one layer of a request with {} stored tokens needs {} bytes, a "
-                                  "request has {}; set {} higher or in_flight lower",
-                                  point.origin, point.label, key, longest, working_set.value, found.value, key));
+    throw ConfigError(
+        fmt::format("{}: systems.{}.{}: one layer of a request with {} stored tokens needs {} bytes, a "
+                    "request has {}; set {} higher or in_flight lower",
+                    point.origin, point.label, key, longest, working_set.value, found.value, key));
   };
   if (working_set.value == 0) return;
   if (working_set > workspace) refuse("workspace_bytes", workspace);

@@ -12,13 +12,13 @@ namespace reprefill::sim {
 
 struct RunOptions {
   std::uint64_t num_warmup = 0;
-  bool stop_when_full = false;                  // of a fill run: ends when both tiers have been full
-  bool keep_spans = false;                      // every span of the measured requests, for a timeline
+  bool stop_when_full = false;                     // of a fill run: ends when both tiers have been full
+  bool keep_spans = false;                         // every span of the measured requests, for a timeline
   const std::atomic<bool>* interrupted = nullptr;  // polled; throws Interrupted
 };
 
 struct RunResult {
-  Json row;                     // results, without wall-clock figures
+  Json row;  // results, without wall-clock figures
   std::vector<record::Span> spans;
   std::uint64_t num_events = 0;
   std::uint64_t num_requests = 0;

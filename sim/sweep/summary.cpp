@@ -70,7 +70,8 @@ std::vector<Json> summarise_replicas(const std::vector<Json>& rows) {
   for (const std::string& key : order) {
     const Setting& setting = settings[key];
     Json json = Json::object();
-    for (const char* name : {"label", "system", "axes", "model", "profile", "profile_kind", "software_path", "bottleneck"}) {
+    for (const char* name :
+         {"label", "system", "axes", "model", "profile", "profile_kind", "software_path", "bottleneck"}) {
       json[name] = setting.first.at(name);
     }
     json["replicas"] = setting.replicas;
@@ -78,7 +79,8 @@ std::vector<Json> summarise_replicas(const std::vector<Json>& rows) {
     json["verdict"] = setting.backlogged ? "BACKLOGGED" : "STABLE";
     for (const Figure& figure : kFigures) {
       const auto found = setting.sums.find(figure.name);
-      json[figure.name] = found == setting.sums.end() ? Json(nullptr) : Json(found->second.first / found->second.second);
+      json[figure.name] =
+          found == setting.sums.end() ? Json(nullptr) : Json(found->second.first / found->second.second);
     }
     result.push_back(std::move(json));
   }
@@ -88,7 +90,8 @@ std::vector<Json> summarise_replicas(const std::vector<Json>& rows) {
 std::string result_table(const std::vector<Json>& rows, const std::vector<std::string>& axis_names, TableForm form) {
   std::vector<std::string> header = {"system"};
   for (const std::string& axis : axis_names) header.push_back(axis);
-  for (const char* column : {"TTFT ms", "P95 ms", "read MB", "amplif.", "kept", "GPU hit", "host hit", "mass", "bottleneck"}) {
+  for (const char* column :
+       {"TTFT ms", "P95 ms", "read MB", "amplif.", "kept", "GPU hit", "host hit", "mass", "bottleneck"}) {
     header.emplace_back(column);
   }
   TextTable table(header);

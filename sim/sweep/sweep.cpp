@@ -32,7 +32,8 @@ class WarmUp {
       members.push_back(std::move(points));
     }
     counts_.resize(members.size());
-    run_points(costs, options.jobs, [&](std::size_t group) { counts_[group] = count(members[group]); }, interrupted);
+    run_points(
+        costs, options.jobs, [&](std::size_t group) { counts_[group] = count(members[group]); }, interrupted);
   }
 
   std::uint64_t of(const Point& point) const { return counts_[point.group]; }
@@ -80,8 +81,9 @@ double estimated_cost(const Point& point, const SharedInputs&) {
     tokens = point.workload.pool.prefix_tokens;
   }
   // Token-level scoring and 64-token objects of every layer cost most; per token and layer, by measurement.
-  static const std::map<std::string, double> kWeight = {{"recompute", 0.01}, {"resident", 0.01}, {"attention_store", 1.0},
-                                                        {"as_h2o", 8.0},     {"impress", 6.0},   {"contiguous_kv", 0.4}};
+  static const std::map<std::string, double> kWeight = {{"recompute", 0.01},      {"resident", 0.01},
+                                                        {"attention_store", 1.0}, {"as_h2o", 8.0},
+                                                        {"impress", 6.0},         {"contiguous_kv", 0.4}};
   const auto weight = kWeight.find(point.system);
   return requests * tokens * point.geometry.num_layers * (weight == kWeight.end() ? 1.0 : weight->second);
 }
@@ -113,8 +115,11 @@ SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::R
         [&](std::size_t index) {
           const Point& point = *todo[index];
           const bool wants_timeline = options.timeline_point == point.index;
-          RunResult result = run_point(point, inputs, {.num_warmup = warm_up.of(point), .stop_when_full = false,
-                                                       .keep_spans = wants_timeline, .interrupted = &interrupted});
+          RunResult result = run_point(point, inputs,
+                                       {.num_warmup = warm_up.of(point),
+                                        .stop_when_full = false,
+                                        .keep_spans = wants_timeline,
+                                        .interrupted = &interrupted});
           result.row["scenario"] = scenario.name;
           if (wants_timeline) record::write_timeline(folder.path() / "timeline.json", result.spans);
           if (folder.row(point.index) == nullptr) folder.append_row(point.index, inputs_hash(point), result.row);

@@ -9,9 +9,9 @@
 #include <simdjson.h>
 
 #include "core/base/error.hpp"
+#include "core/base/files.hpp"
 #include "traces/workload/block_table.hpp"
 #include "traces/workload/mooncake.hpp"
-#include "core/base/files.hpp"
 
 namespace reprefill::traces {
 namespace {

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
 #include "core/base/error.hpp"
-#include "traces/workload/mooncake.hpp"
 #include "core/base/files.hpp"
+#include "traces/workload/mooncake.hpp"
 
 namespace reprefill::traces {
 namespace {

@@ -62,9 +62,8 @@ class AttentionStore final : public TieredSystem {
     Bytes workspace;
   };
 
-  bool load_layer(Machine& machine, Request& request, const PrefixUnits& blocks,
-                  std::span<const std::uint32_t> all, int layer, const Deps& deps, WorkspaceLedger& workspace,
-                  PinnedPieces& pinned, LoadedLayer& loaded) {
+  bool load_layer(Machine& machine, Request& request, const PrefixUnits& blocks, std::span<const std::uint32_t> all,
+                  int layer, const Deps& deps, WorkspaceLedger& workspace, PinnedPieces& pinned, LoadedLayer& loaded) {
     if (blocks.size() == 0) return true;
     const Bytes most = one_layer_working_set(request.stored_tokens);
     const std::optional<Deps> room = workspace.try_reserve(most);

@@ -51,9 +51,10 @@ struct Run {
 class ContiguousKv final : public TieredSystem {
  public:
   ContiguousKv(const Params& params, const SystemEnvironment& environment)
-      : TieredSystem(params, layout::StoreLayout(environment.geometry, params.kv_layout,
-                                                 {.identification_period = params.period_layers}), environment,
-                     policy_params(params), params.prefetch_gpu,
+      : TieredSystem(params,
+                     layout::StoreLayout(environment.geometry, params.kv_layout,
+                                         {.identification_period = params.period_layers}),
+                     environment, policy_params(params), params.prefetch_gpu,
                      params.prefetch_host + identification_bytes(params, params.host_cache)),
         params_(params),
         keys_(params, params.host_cache, loader_),
@@ -296,8 +297,8 @@ class ContiguousKv final : public TieredSystem {
     std::vector<LayerPrefetch> prefetches;
     if (!params_.inter_prefetch) return prefetches;
     const int span = params_.inter_target == InterTarget::subperiod ? params_.subperiod_layers : params_.period_layers;
-    const int end = std::min({environment_.geometry.num_layers, next_leader + span,
-                              next_leader + params_.period_layers});
+    const int end =
+        std::min({environment_.geometry.num_layers, next_leader + span, next_leader + params_.period_layers});
     for (int layer = next_leader; layer < end; ++layer) {
       PieceList absent = loader_.not_resident(pieces_of(wanted, blocks, layer));
       LayerPrefetch prefetch;
@@ -321,8 +322,8 @@ class ContiguousKv final : public TieredSystem {
     if (params_.leader_keys == LeaderKeys::reuse && is_leader(prefetch.layer_idx)) read_values_only(pieces);
     const OpContext context = run.layers.context(prefetch.layer_idx);
     const auto issue = [&](PieceList list) {
-      prefetch.loaded.push_back(loader_.prefetch(run.layers.machine(), context, std::move(list), deps, account(run),
-                                                 prefetch.operations));
+      prefetch.loaded.push_back(
+          loader_.prefetch(run.layers.machine(), context, std::move(list), deps, account(run), prefetch.operations));
     };
     if (params_.prefetch_drop == PrefetchDrop::never) {
       issue(std::move(pieces));
@@ -404,7 +405,8 @@ class ContiguousKv final : public TieredSystem {
 
 SystemEntry contiguous_kv_entry() {
   return make_system_entry<Params>(
-      "contiguous_kv", "ContiguousKV: one selection of 16-token chunks per period, prefetch within and across (reference 3.1)",
+      "contiguous_kv",
+      "ContiguousKV: one selection of 16-token chunks per period, prefetch within and across (reference 3.1)",
       contiguous_kv_params(), contiguous_kv_defaults, finish_contiguous_kv_params,
       [](const Params& params, const SystemEnvironment& environment) {
         return std::make_unique<ContiguousKv>(params, environment);

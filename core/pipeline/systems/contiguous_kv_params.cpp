@@ -23,8 +23,8 @@ void finish_contiguous_kv_params(ContiguousKvParams& params, const JsonValue& ob
   }
   if (!named("subperiod_layers")) params.subperiod_layers = std::min(params.subperiod_layers, params.period_layers);
   if (params.subperiod_layers > params.period_layers) {
-    object.fail(fmt::format("subperiod_layers: found {}; expected at most period_layers ({})",
-                            params.subperiod_layers, params.period_layers));
+    object.fail(fmt::format("subperiod_layers: found {}; expected at most period_layers ({})", params.subperiod_layers,
+                            params.period_layers));
   }
   if (!named("inter_trigger_layer")) params.inter_trigger_layer = params.subperiod_layers;
   if (params.inter_trigger_layer > params.period_layers) {
@@ -38,12 +38,13 @@ const ParamTable<ContiguousKvParams>& contiguous_kv_params() {
   static const ParamTable<P> table = [] {
     ParamTable<P> t;
     t.add(&P::budget, budget_info());
-    t.add(&P::chunk_tokens, {.name = "chunk_tokens",
-                             .doc = "unit of selection; of I/O and caching too, unless kv_layout.block_tokens is larger",
-                             .source = "reference 3.1: c = 16",
-                             .unit = "tokens",
-                             .minimum = 1,
-                             .maximum = 4096});
+    t.add(&P::chunk_tokens,
+          {.name = "chunk_tokens",
+           .doc = "unit of selection; of I/O and caching too, unless kv_layout.block_tokens is larger",
+           .source = "reference 3.1: c = 16",
+           .unit = "tokens",
+           .minimum = 1,
+           .maximum = 4096});
     t.add(&P::period_layers, {.name = "period_layers",
                               .doc = "layers that share one selection",
                               .source = "reference 3.1: p = 8",

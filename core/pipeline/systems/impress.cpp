@@ -18,7 +18,8 @@ struct ImpressParams : LoadParams, IdentifyParams {
 class Impress final : public TieredSystem {
  public:
   Impress(const ImpressParams& params, const SystemEnvironment& environment)
-      : TieredSystem(params, layout::StoreLayout(environment.geometry, params.kv_layout, {.probe_heads = params.probe_heads}),
+      : TieredSystem(params,
+                     layout::StoreLayout(environment.geometry, params.kv_layout, {.probe_heads = params.probe_heads}),
                      environment, Json::object(), {}, identification_bytes(params, params.host_cache)),
         params_(params),
         probe_keys_(params, params.host_cache, loader_) {}
@@ -36,9 +37,8 @@ class Impress final : public TieredSystem {
         continue;
       }
       const OpContext context = layers.context(layer);
-      Deps scored_on =
-          probe_keys_.fetch(machine, context, identification_pieces(request, layer, PieceKind::probe_keys),
-                            layers.previous_layer(), request.account, pinned_probe_keys);
+      Deps scored_on = probe_keys_.fetch(machine, context, identification_pieces(request, layer, PieceKind::probe_keys),
+                                         layers.previous_layer(), request.account, pinned_probe_keys);
       const Deps projected = layers.project(layer);
       scored_on.add(projected);
       const ScoreSpec spec{.kind = ScorerKind::probe,

@@ -29,7 +29,8 @@ class Resident final : public System {
       if (prunes && layer % params_.period_layers == 0) {
         const ScoreOp scores =
             machine.score(layers.context(layer), request, {.unit_tokens = params_.chunk_tokens}, projected);
-        const SelectOp chosen = machine.select(layers.context(layer), scores, {.k = params_.budget.ceil_of(chunks.size())});
+        const SelectOp chosen =
+            machine.select(layers.context(layer), scores, {.k = params_.budget.ceil_of(chunks.size())});
         co_await Op(chosen);
         ++request.account.num_identifications;
         const auto kept = static_cast<std::uint32_t>(chosen->selection->shared().size()) * params_.chunk_tokens;

@@ -182,7 +182,7 @@ TEST_F(QueueingTheory, MMcWaitAndChanceOfWaiting) {
   const double offered = 2.8;
   Network network;
   network.add(num_servers, exponential(kMeanServiceNs, "service"));
-  network.run(300'000, exponential(kMeanServiceNs / offered, "arrivals"));
+  network.run(600'000, exponential(kMeanServiceNs / offered, "arrivals"));
   const std::vector<double>& waits = network.stations[0]->wait_ns;
   const double chance = erlang_c(num_servers, offered);
   EXPECT_NEAR(erlang_c(1, 0.5), 0.5, 1e-12);      // one server: rho

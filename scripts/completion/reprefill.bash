@@ -1,0 +1,61 @@
+# bash completion of `reprefill`:  source scripts/completion/reprefill.bash
+# Verbs and options are read from the program's own --help, so that this file lists none and cannot fall behind.
+
+# The lines of a section of --help ("Subcommands:", "Options:"), up to the next empty line.
+_reprefill_section() {
+  sed -n "/^$1:\$/,/^\$/p" | tail -n +2
+}
+
+_reprefill_verbs() { _reprefill_section Subcommands | sed -n 's/^  \([a-z][a-z-]*\) .*/\1/p'; }
+_reprefill_options() { _reprefill_section Options | grep -oE '^ +(-[a-z],)?--[a-z][a-z-]*' | grep -oE -- '--[a-z-]+'; }
+
+_reprefill_files() {  # by extension, and folders to go on into
+  compopt -o filenames
+  local extension
+  for extension in "$@"; do
+    mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -X "!*.$extension" -- "$word")
+  done
+  _reprefill_folders
+}
+_reprefill_folders() {
+  compopt -o filenames
+  mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -d -- "$word")
+}
+_reprefill_words() { mapfile -t COMPREPLY < <(compgen -W "$*" -- "$word"); }
+
+_reprefill() {
+  local program=${COMP_WORDS[0]} word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+  local verbs=() index help
+  program=${program/#\~/$HOME}
+  COMPREPLY=()
+  # The verb and, for `trace` and `profile`, what it should do: the words before the cursor that --help knows as such.
+  help=$("$program" --help 2>/dev/null) || return 0
+  for ((index = 1; index < COMP_CWORD; index++)); do
+    if grep -qxF -- "${COMP_WORDS[index]}" < <(_reprefill_verbs <<<"$help"); then
+      verbs+=("${COMP_WORDS[index]}")
+      help=$("$program" "${verbs[@]}" --help 2>/dev/null) || return 0
+    fi
+  done
+
+  case "$previous" in
+    --out)
+      if [[ ${verbs[*]} == trace* ]]; then _reprefill_files jsonl; else _reprefill_folders; fi
+      return ;;
+    --timeline) if [[ ${verbs[*]} == simulate ]]; then _reprefill_files json; fi; return ;;
+    --set | --jobs | --point | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
+      --num-requests | --requests-per-s) return ;;
+  esac
+  if [[ $word == -* ]]; then
+    _reprefill_words "$(_reprefill_options <<<"$help")"
+    return
+  fi
+  case "${verbs[*]}" in
+    simulate | sweep | check) _reprefill_files json ;;
+    plot) _reprefill_folders ;;
+    "trace stats") _reprefill_files jsonl ;;
+    "profile show") _reprefill_words "$("$program" profile list 2>/dev/null)"; _reprefill_folders ;;
+    systems) _reprefill_words "$("$program" systems --json 2>/dev/null | sed -n 's/^      "name": "\([a-z0-9_]*\)",$/\1/p')" ;;
+    *) _reprefill_words "$(_reprefill_verbs <<<"$help")" ;;
+  esac
+}
+complete -F _reprefill reprefill
