@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -18,11 +19,17 @@ std::string duration_text(double seconds) {
   return fmt::format("{:.1f} h", seconds / 3600);
 }
 
+/// Items without any cost count the same, so that a list of them does not begin at 100 %.
+std::vector<double> weights_of(std::vector<double> costs) {
+  if (std::none_of(costs.begin(), costs.end(), [](double cost) { return cost > 0; })) costs.assign(costs.size(), 1.0);
+  return costs;
+}
+
 }  // namespace
 
 Progress::Progress(std::string title, std::vector<double> costs, ProgressMode mode, std::FILE* out)
     : title_(std::move(title)),
-      costs_(std::move(costs)),
+      costs_(weights_of(std::move(costs))),
       total_(std::accumulate(costs_.begin(), costs_.end(), 0.0)),
       quiet_(mode == ProgressMode::quiet),
       terminal_(isatty(fileno(out)) != 0),

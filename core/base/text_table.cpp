@@ -11,8 +11,14 @@ bool is_numeric(const std::string& cell) {
   return cell.empty() || cell == "-" || cell.find_first_not_of("0123456789.+-eE !%") == std::string::npos;
 }
 
+/// Characters, not bytes: "130 µs" is six wide. Wide and combining characters do not occur.
+std::size_t width_of(const std::string& cell) {
+  return static_cast<std::size_t>(
+      std::count_if(cell.begin(), cell.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
 std::string padded(const std::string& cell, std::size_t width, bool right) {
-  const std::string space(width - std::min(width, cell.size()), ' ');
+  const std::string space(width - std::min(width, width_of(cell)), ' ');
   return right ? space + cell : cell + space;
 }
 
@@ -30,9 +36,9 @@ void TextTable::add_row(std::vector<std::string> cells) {
 
 std::vector<std::size_t> TextTable::widths() const {
   std::vector<std::size_t> widths;
-  for (const std::string& heading : header_) widths.push_back(heading.size());
+  for (const std::string& heading : header_) widths.push_back(width_of(heading));
   for (const auto& row : rows_) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));
   }
   return widths;
 }

@@ -65,8 +65,8 @@ inline Nanoseconds nanoseconds_from_seconds(double seconds) {
   return Nanoseconds{static_cast<std::int64_t>(std::ceil(seconds * 1e9))};
 }
 
-/// Rounded up once: up to 4 GB, bytes times 1e9 is exact, so that 7 bytes at 1 GB/s take 7 ns (7 / 1e9 * 1e9 is above 7).
-/// `slowdown` makes it last that many times longer.
+/// Rounded up once: up to 4 GB, bytes times 1e9 is exact, so that 7 bytes at 1 GB/s take 7 ns (7 / 1e9 * 1e9 is above
+/// 7). `slowdown` makes it last that many times longer.
 inline Nanoseconds transfer_time(Bytes size, BytesPerSecond rate, double slowdown = 1) {
   return Nanoseconds{
       static_cast<std::int64_t>(std::ceil(static_cast<double>(size.value) * 1e9 / rate.value * slowdown))};

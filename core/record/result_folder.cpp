@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -39,7 +41,12 @@ struct JournalLine {
 
 /// Nullopt: the line is not whole or its checksum is wrong.
 std::optional<JournalLine> read_line(const std::string& line) {
-  const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  Json json;
+  try {
+    json = parse_json(line, kJournal);  // not Json::parse: copying what is nested a million deep overflows the stack
+  } catch (const ConfigError&) {
+    return std::nullopt;
+  }
   if (!json.is_object() || !json.contains("point") || !json.contains("checksum") || !json.contains("row"))
     return std::nullopt;
   if (!json["point"].is_number_unsigned() || !json["checksum"].is_string()) return std::nullopt;
@@ -59,34 +66,29 @@ ResultFolder::ResultFolder(std::filesystem::path path, const Json& resolved, Mod
   }
   lock();
   if (mode == Mode::replace) remove_results();
-  if (mode == Mode::fresh && std::filesystem::exists(path_ / kJournal)) {
-    throw ConfigError(
-        fmt::format("{}: has results already: --resume goes on with them, --force replaces them, --out names "
-                    "another folder",
-                    path_.string()));
-  }
   const bool goes_on = mode == Mode::resume && std::filesystem::exists(path_ / kJournal);
+  if (!goes_on) refuse_results();
   if (goes_on) {
     compare_inputs(resolved);
     load_journal();
   } else {
     write_file_atomically(path_ / kResolved, resolved.dump(2) + "\n");
   }
-  journal_ = ::open((path_ / kJournal).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (journal_ < 0)
+  journal_.number = ::open((path_ / kJournal).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (journal_.number < 0)
     throw MachineError(fmt::format("{}: cannot be opened: {}", (path_ / kJournal).string(), text_of_errno()));
 }
 
-ResultFolder::~ResultFolder() {
-  if (journal_ >= 0) ::close(journal_);
-  if (lock_ >= 0) ::close(lock_);
+ResultFolder::Descriptor::~Descriptor() {
+  if (number >= 0) ::close(number);
 }
 
 void ResultFolder::lock() {
   const std::filesystem::path file = path_ / ".lock";
-  lock_ = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (lock_ < 0) throw ConfigError(fmt::format("{}: cannot be written to: {}", path_.string(), text_of_errno()));
-  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+  lock_.number = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  if (lock_.number < 0) throw ConfigError(fmt::format("{}: cannot be written to: {}", path_.string(), text_of_errno()));
+  if (::flock(lock_.number, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) throw MachineError(fmt::format("flock({}): {}", file.string(), text_of_errno()));
     throw ConfigError(
         fmt::format("{}: is in use by another sweep; wait for it or name another folder with --out", path_.string()));
   }
@@ -94,6 +96,16 @@ void ResultFolder::lock() {
 
 void ResultFolder::remove_results() {
   for (const char* name : kResultFiles) std::filesystem::remove(path_ / name);
+}
+
+/// resolved.json alone is no result: it is written before the journal is begun.
+void ResultFolder::refuse_results() const {
+  const bool has_journal = std::filesystem::exists(path_ / kJournal);
+  for (const char* name : kResultFiles) {
+    if (std::string_view(name) == kResolved || !std::filesystem::exists(path_ / name)) continue;
+    throw ConfigError(fmt::format("{}: has results already ({}): {}--force replaces them, --out names another folder",
+                                  path_.string(), name, has_journal ? "--resume goes on with them, " : ""));
+  }
 }
 
 void ResultFolder::compare_inputs(const Json& resolved) const {
@@ -137,15 +149,27 @@ void ResultFolder::append_row(std::size_t point, const std::string& inputs_hash,
   const std::string line = fmt::format("{{\"point\":{},\"inputs\":\"{}\",\"checksum\":\"{}\",\"row\":{}}}\n", point,
                                        inputs_hash, checksum_of(point, text), text);
   const std::lock_guard guard(mutex_);
+  write_line(line);
+  done_[point] = row;
+}
+
+void ResultFolder::write_line(const std::string& line) {
+  const std::string file = (path_ / kJournal).string();
+  if (torn_) throw MachineError(fmt::format("{}: an earlier row could not be written whole", file));
+  struct stat before {};
+  if (::fstat(journal_.number, &before) != 0) throw MachineError(fmt::format("fstat({}): {}", file, text_of_errno()));
+  const auto take_back = [&](const char* call) {
+    const std::string reason = text_of_errno();
+    torn_ = ::ftruncate(journal_.number, before.st_size) != 0;
+    throw MachineError(fmt::format("{}({}): {}", call, file, reason));
+  };
   for (std::size_t written = 0; written < line.size();) {
-    const ssize_t count = ::write(journal_, line.data() + written, line.size() - written);
+    const ssize_t count = ::write(journal_.number, line.data() + written, line.size() - written);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw MachineError(fmt::format("write({}): {}", (path_ / kJournal).string(), text_of_errno()));
+    if (count < 0) take_back("write");
     written += static_cast<std::size_t>(count);
   }
-  if (::fdatasync(journal_) != 0)
-    throw MachineError(fmt::format("fdatasync({}): {}", (path_ / kJournal).string(), text_of_errno()));
-  done_[point] = row;
+  if (::fdatasync(journal_.number) != 0) take_back("fdatasync");
 }
 
 void ResultFolder::finish(const std::vector<Json>& rows, const Json& summary, const Json& run) {
@@ -160,7 +184,13 @@ void ResultFolder::finish(const std::vector<Json>& rows, const Json& summary, co
 std::string first_difference(const Json& a, const Json& b) {
   const Json changes = Json::diff(a, b);
   if (changes.empty()) return "";
-  const std::string pointer = changes.front().at("path").get<std::string>();
+  std::string pointer = changes.front().at("path").get<std::string>();
+  // What a list gained has the path "/list/-" in a patch: the place behind its end.
+  if (pointer.ends_with("/-") && changes.front().at("op") == "add") {
+    const std::string list = pointer.substr(0, pointer.size() - 2);
+    const Json& before = a.at(Json::json_pointer(list));
+    if (before.is_array()) pointer = fmt::format("{}/{}", list, before.size());
+  }
   const Json::json_pointer path(pointer);
   const auto value_in = [&](const Json& json) {
     return json.contains(path) ? abbreviated(json.at(path)) : std::string("absent");

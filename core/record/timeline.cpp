@@ -15,7 +15,10 @@ constexpr int kLanesPerResource = 10'000;
 double microseconds(Nanoseconds time) { return static_cast<double>(time.value) / 1000.0; }
 
 Json event_of(const Span& span, int lane) {
-  Json args = {{"request", span.request}, {"bytes", span.bytes.value}, {"ready_us", microseconds(span.ready)}};
+  Json args = {{"request", span.request},
+               {"bytes", span.bytes.value},
+               {"issued_us", microseconds(span.issued)},
+               {"ready_us", microseconds(span.ready)}};
   if (span.layer_idx >= 0) args["layer"] = span.layer_idx;
   return {{"name", span.layer_idx >= 0 ? fmt::format("{} L{}", name_of(span.operation), span.layer_idx)
                                        : name_of(span.operation)},
@@ -37,6 +40,10 @@ Json lane_name(Resource resource, int slot, int lane) {
            {{"name", slot == 0 ? std::string(name_of(resource)) : fmt::format("{} #{}", name_of(resource), slot)}}}};
 }
 
+bool has_string(const Json& event, const char* key) { return event.contains(key) && event[key].is_string(); }
+bool has_integer(const Json& event, const char* key) { return event.contains(key) && event[key].is_number_integer(); }
+bool has_number(const Json& event, const char* key) { return event.contains(key) && event[key].is_number(); }
+
 std::int64_t nanoseconds(const Json& microseconds) {
   return static_cast<std::int64_t>(std::llround(microseconds.get<double>() * 1000.0));
 }
@@ -55,6 +62,8 @@ Json make_timeline(std::span<const Span> spans) {
     while (slot < lanes.size() && lanes[slot] > span->start) ++slot;
     const int lane = static_cast<int>(span->resource) * kLanesPerResource + static_cast<int>(slot);
     if (slot == lanes.size()) {
+      REPREFILL_CHECK(slot < kLanesPerResource, "more than {} spans of {} at once", kLanesPerResource,
+                      name_of(span->resource));
       lanes.emplace_back();
       events.push_back(lane_name(span->resource, static_cast<int>(slot), lane));
     }
@@ -81,13 +90,14 @@ std::vector<std::string> check_timeline(const Json& timeline) {
   for (const Json& event : timeline["traceEvents"]) {
     const auto complain = [&](const char* what) { problems.push_back(fmt::format("event {}: {}", index, what)); };
     ++index;
-    if (!event.contains("ph") || !event.contains("pid") || !event.contains("tid") || !event.contains("name")) {
-      complain("ph, pid, tid or name is missing");
+    if (!has_string(event, "ph") || !has_string(event, "name") || !has_integer(event, "pid") ||
+        !has_integer(event, "tid")) {
+      complain("ph, pid, tid or name is missing or of another type");
       continue;
     }
     if (event["ph"] != "X") continue;
-    if (!event.contains("ts") || !event.contains("dur")) {
-      complain("ts or dur is missing");
+    if (!has_number(event, "ts") || !has_number(event, "dur")) {
+      complain("ts or dur is missing or no number");
       continue;
     }
     const std::int64_t start = nanoseconds(event["ts"]), duration = nanoseconds(event["dur"]);

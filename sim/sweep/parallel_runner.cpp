@@ -1,6 +1,5 @@
 #include "sim/sweep/parallel_runner.hpp"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -60,13 +59,14 @@ InterruptGuard::InterruptGuard() {
   g_interrupted = false;
   struct sigaction action {};
   action.sa_handler = on_signal;
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  action.sa_flags = SA_RESTART;  // a row that is being written when the signal comes must not fail with EINTR
+  sigaction(SIGINT, &action, &old_interrupt_);
+  sigaction(SIGTERM, &action, &old_terminate_);
 }
 
 InterruptGuard::~InterruptGuard() {
-  signal(SIGINT, SIG_DFL);
-  signal(SIGTERM, SIG_DFL);
+  sigaction(SIGINT, &old_interrupt_, nullptr);
+  sigaction(SIGTERM, &old_terminate_, nullptr);
 }
 
 const std::atomic<bool>& InterruptGuard::flag() const { return g_interrupted; }

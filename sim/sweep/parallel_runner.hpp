@@ -1,6 +1,8 @@
 // Independent points on all cores, longest first.
 #pragma once
 
+#include <signal.h>
+
 #include <atomic>
 #include <cstddef>
 #include <functional>
@@ -14,7 +16,8 @@ namespace reprefill::sim {
 void run_points(const std::vector<double>& costs, std::size_t jobs, const std::function<void(std::size_t)>& run,
                 const std::atomic<bool>& interrupted);
 
-/// While it lives, SIGINT and SIGTERM set its flag; a second one ends the process at once with code 130. One at a time.
+/// While it lives, SIGINT and SIGTERM set its flag; a second one ends the process at once with code 130. The
+/// handling that it found comes back at its end. One at a time.
 class InterruptGuard {
  public:
   InterruptGuard();
@@ -22,6 +25,10 @@ class InterruptGuard {
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
   const std::atomic<bool>& flag() const;
+
+ private:
+  struct sigaction old_interrupt_ {};
+  struct sigaction old_terminate_ {};
 };
 
 }  // namespace reprefill::sim

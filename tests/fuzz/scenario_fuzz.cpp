@@ -16,7 +16,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     const std::string_view text(reinterpret_cast<const char*>(data), size);
     sim::read_scenario(parse_json(text, "fuzz"), "fuzz", {}, context);
-  } catch (const ConfigError&) {
-  }
+  } catch (const ConfigError&) {}
   return 0;
 }

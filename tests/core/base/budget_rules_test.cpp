@@ -69,8 +69,8 @@ TEST(BudgetRules, ASmallNumberInJsonIsTheDecimalThatItWasWrittenAs) {
 TEST(BudgetRules, ANumberThatIsNoShortDecimalIsRefusedRatherThanRounded) {
   for (const double value : {0.1 + 0.2, 1.0 / 3, 1e-10, 1e-12, 1e-300, 5e-324}) {
     EXPECT_THAT([=] { Budget::from_double(value); },
-                ThrowsMessage<std::invalid_argument>(AllOf(HasSubstr("is not a budget"), HasSubstr("nine places"),
-                                                           HasSubstr("\"1/3\""))))
+                ThrowsMessage<std::invalid_argument>(
+                    AllOf(HasSubstr("is not a budget"), HasSubstr("nine places"), HasSubstr("\"1/3\""))))
         << value;
   }
   EXPECT_EQ(Budget::from_double(0.3), Budget(3, 10));
@@ -90,12 +90,33 @@ TEST(BudgetRules, WhatIsOutsideZeroToOneIsRefusedAsThat) {
 }
 
 TEST(BudgetRules, WhatIsNoNumberIsRefusedWithAnExampleOfOne) {
-  for (const char* text :
-       {"", " ", "0,05", "5%", "five", "0.0.5", ".5", "+0.5", " 0.5", "0.5 ", "1e-3", "0x1", "1/", "/3", "1/3/5", "1/-3",
-        "0.5/2", "inf", "nan", "1,000", "99999999999999999999/3", "1/99999999999999999999", "0.-5", "\xc2\xbd"}) {
+  for (const char* text : {"",
+                           " ",
+                           "0,05",
+                           "5%",
+                           "five",
+                           "0.0.5",
+                           ".5",
+                           "+0.5",
+                           " 0.5",
+                           "0.5 ",
+                           "1e-3",
+                           "0x1",
+                           "1/",
+                           "/3",
+                           "1/3/5",
+                           "1/-3",
+                           "0.5/2",
+                           "inf",
+                           "nan",
+                           "1,000",
+                           "99999999999999999999/3",
+                           "1/99999999999999999999",
+                           "0.-5",
+                           "\xc2\xbd"}) {
     EXPECT_THAT([=] { Budget::parse(text); },
-                ThrowsMessage<std::invalid_argument>(AllOf(HasSubstr(fmt::format("`{}`", text)),
-                                                           HasSubstr("expected a decimal such as 0.05"))))
+                ThrowsMessage<std::invalid_argument>(
+                    AllOf(HasSubstr(fmt::format("`{}`", text)), HasSubstr("expected a decimal such as 0.05"))))
         << text;
   }
 }

@@ -79,9 +79,9 @@ TEST(JsonText, EveryChangeOfOneByteParsesOrIsRefused) {
 
 TEST(JsonText, WhatIsNotJsonIsRefusedWithItsLineAndColumn) {
   for (const char* text :
-       {"NaN", "[nan]", "[Infinity]", "[-Infinity]", "[0x10]", "[+1]", "[01]", "[.5]", "[1.]", "[1,]", "{\"a\":1,}",
-        "{a: 1}", "{'a': 1}", "[1 2]", "// c\n[]", "[] []", "[]x", "\"\t\"", "[\"\\x\"]", "[\"\\ud800\"]", "[tru]",
-        "\xff", "[\"\xc3\x28\"]", "[\"\xed\xa0\x80\"]"}) {
+       {"NaN",  "[nan]",  "[Infinity]", "[-Infinity]",   "[0x10]",   "[+1]",  "[01]",           "[.5]",
+        "[1.]", "[1,]",   "{\"a\":1,}", "{a: 1}",        "{'a': 1}", "[1 2]", "// c\n[]",       "[] []",
+        "[]x",  "\"\t\"", "[\"\\x\"]",  "[\"\\ud800\"]", "[tru]",    "\xff",  "[\"\xc3\x28\"]", "[\"\xed\xa0\x80\"]"}) {
     expect_refused(text, "line ", "column ");
   }
   expect_refused("{\n  \"a\": 1,\n  \"b\" 2\n}", "line 3");
@@ -134,9 +134,12 @@ TEST(JsonPlace, UnknownKeysAreNamedWithPathNearestAndAllowed) {
   const Json json = parse_json(R"({"ssd": {"queue_dept": 4}})", "s.json");
   const JsonValue ssd = JsonValue(json, "s.json").key("ssd");
   EXPECT_NO_THROW(ssd.refuse_unknown_keys({"queue_dept"}));
-  EXPECT_THAT([&] { ssd.refuse_unknown_keys({"latency", "queue_depth"}); },
-              ThrowsMessage<ConfigError>(
-                  "s.json: ssd.queue_dept: unknown key; did you mean queue_depth? allowed: latency, queue_depth"));
+  EXPECT_THAT(
+      [&] {
+        ssd.refuse_unknown_keys({"latency", "queue_depth"});
+      },
+      ThrowsMessage<ConfigError>(
+          "s.json: ssd.queue_dept: unknown key; did you mean queue_depth? allowed: latency, queue_depth"));
 }
 
 TEST(JsonPlace, LongValuesAreAbbreviated) {

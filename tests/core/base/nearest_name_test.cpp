@@ -10,10 +10,10 @@ namespace {
 const std::vector<std::string> kNames = {"queue_depth", "gpu", "ssd", "link", "read_bandwidth", "write_bandwidth"};
 
 TEST(NearestName, OfATypingErrorIsTheNameMeant) {
-  EXPECT_EQ(did_you_mean("queue_dept", kNames), "; did you mean queue_depth?");   // missing
+  EXPECT_EQ(did_you_mean("queue_dept", kNames), "; did you mean queue_depth?");    // missing
   EXPECT_EQ(did_you_mean("queuee_depth", kNames), "; did you mean queue_depth?");  // doubled
-  EXPECT_EQ(did_you_mean("queue_depht", kNames), "; did you mean queue_depth?");  // swapped: two edits
-  EXPECT_EQ(did_you_mean("quevedepth", kNames), "; did you mean queue_depth?");   // replaced and missing
+  EXPECT_EQ(did_you_mean("queue_depht", kNames), "; did you mean queue_depth?");   // swapped: two edits
+  EXPECT_EQ(did_you_mean("quevedepth", kNames), "; did you mean queue_depth?");    // replaced and missing
 }
 
 TEST(NearestName, IsTheNearestOfSeveral) {
@@ -29,8 +29,8 @@ TEST(NearestName, OfATieIsTheFirst) {
 TEST(NearestName, IsNotGuessedBeyondThreeEditsOrHalfOfTheWord) {
   EXPECT_EQ(did_you_mean("queue_dxxxh", kNames), "; did you mean queue_depth?");  // three edits
   EXPECT_EQ(did_you_mean("queue_xxxxh", kNames), "");                             // four
-  EXPECT_EQ(did_you_mean("gpx", kNames), "; did you mean gpu?");  // one of three letters
-  EXPECT_EQ(did_you_mean("gxx", kNames), "");                     // two of three
+  EXPECT_EQ(did_you_mean("gpx", kNames), "; did you mean gpu?");                  // one of three letters
+  EXPECT_EQ(did_you_mean("gxx", kNames), "");                                     // two of three
   EXPECT_EQ(did_you_mean("", kNames), "");
   EXPECT_EQ(did_you_mean("anything", {}), "");
 }

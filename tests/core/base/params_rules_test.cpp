@@ -82,8 +82,8 @@ Params read(const std::string& text, Params defaults = {}) {
 
 template <typename... Parts>
 void expect_refused(const std::string& text, const Parts&... parts) {
-  EXPECT_THAT([&] { read(text); }, ThrowsMessage<ConfigError>(AllOf(HasSubstr("f.json: systems[0].params"),
-                                                                    HasSubstr(parts)...)))
+  EXPECT_THAT([&] { read(text); },
+              ThrowsMessage<ConfigError>(AllOf(HasSubstr("f.json: systems[0].params"), HasSubstr(parts)...)))
       << text;
 }
 
@@ -108,9 +108,7 @@ TEST(ParamRules, AGroupKeepsTheDefaultsThatItDoesNotName) {
   EXPECT_EQ(read(R"({"group": {}})").group.size, Bytes{10});
 }
 
-TEST(ParamRules, ParametersOfABaseAreReadInPlace) {
-  EXPECT_EQ(read(R"({"chunk_tokens": 32})").chunk_tokens, 32u);
-}
+TEST(ParamRules, ParametersOfABaseAreReadInPlace) { EXPECT_EQ(read(R"({"chunk_tokens": 32})").chunk_tokens, 32u); }
 
 // ---- required ones and keys that others read ----
 
@@ -202,7 +200,8 @@ TEST(ParamRules, ListsAreReadElementByElement) {
 
 TEST(ParamRules, ChoicesNameTheNearestAndAll) {
   EXPECT_EQ(read(R"({"fruit": "plum"})").fruit, Fruit::plum);
-  expect_refused(R"({"fruit": "plumm"})", "params.fruit: found \"plumm\"; did you mean plum? allowed: apple, pear, plum");
+  expect_refused(R"({"fruit": "plumm"})",
+                 "params.fruit: found \"plumm\"; did you mean plum? allowed: apple, pear, plum");
   expect_refused(R"({"fruit": "Plum!"})", "allowed: apple, pear, plum");
   expect_refused(R"({"fruit": 2})", "params.fruit: found 2; expected a string");
   EXPECT_EQ(read(R"({"mode": "slow"})").mode, "slow");
@@ -324,7 +323,7 @@ TEST(ParamSchema, SaysWhatReadingChecks) {
   for (const ParamInfo& info : table().infos()) add_to_schema(properties, info);
   EXPECT_EQ(properties.at("cache_bytes").dump(),
             R"({"description":"the cache","type":"integer","minimum":10.0,"maximum":1000000000000.0})");
-  EXPECT_EQ(properties.at("cache").dump(), R"({"type":"string","description":"the cache (with a unit)"})");
+  EXPECT_EQ(properties.at("cache").dump(), R"json({"type":"string","description":"the cache (with a unit)"})json");
   EXPECT_EQ(properties.at("rate_bytes_per_s").at("type"), "number");
   EXPECT_EQ(properties.at("on").at("type"), "boolean");
   EXPECT_EQ(properties.at("fruit").at("enum"), (Json{"apple", "pear", "plum"}));

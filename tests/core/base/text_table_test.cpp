@@ -18,6 +18,17 @@ TEST(TextTable, AlignsNumbersRightAndWordsLeft) {
             "longer  100\n");
 }
 
+TEST(TextTable, AlignsByCharactersAndNotByBytes) {
+  TextTable table({"time", "source"});
+  table.add_row({"130 µs", "a"});
+  table.add_row({"1 ms", "b"});
+  EXPECT_EQ(table.to_text(),
+            "time    source\n"
+            "------  ------\n"
+            "130 µs  a\n"
+            "1 ms    b\n");
+}
+
 TEST(TextTable, EscapesBarsInMarkdown) {
   TextTable table({"choice", "n"});
   table.add_row({"a|b", "-"});

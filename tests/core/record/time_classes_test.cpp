@@ -2,7 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
+#include <string>
+#include <vector>
+
+#include "core/base/error.hpp"
 
 namespace reprefill::record {
 namespace {
@@ -69,6 +74,99 @@ TEST(TimeClasses, SpansOutsideTheRequestAreCutOff) {
   const Span spans[] = {span(Resource::ssd_prefetch, 0, 5, 500)};
   const TimeBreakdown time = classify_time(ns(10), ns(10), ns(20), spans);
   EXPECT_EQ(time[TimeClass::ssd], ns(10));
+}
+
+TEST(TimeClasses, ARequestWithoutSpansIsHostTimeAndOneOfNoLengthIsNothing) {
+  const TimeBreakdown idle = classify_time(ns(7), ns(7), ns(9), {});
+  EXPECT_EQ(idle[TimeClass::host], ns(2));
+  EXPECT_EQ(idle.total(), ns(2));
+  const Span spans[] = {span(Resource::gpu_compute, 0, 0, 100)};
+  EXPECT_EQ(classify_time(ns(7), ns(7), ns(7), spans).total(), ns(0));
+}
+
+TEST(TimeClasses, OperationsThatMeetAtOneInstantLeaveNoGapAndShareNoNanosecond) {
+  const Span spans[] = {span(Resource::gpu_compute, 20, 20, 30), span(Resource::ssd_demand, 0, 0, 10),
+                        span(Resource::link_h2d_gather, 10, 10, 20)};
+  const TimeBreakdown time = classify_time(ns(0), ns(0), ns(30), spans);
+  EXPECT_EQ(time[TimeClass::ssd], ns(10));
+  EXPECT_EQ(time[TimeClass::link], ns(10));
+  EXPECT_EQ(time[TimeClass::gpu_compute], ns(10));
+  EXPECT_EQ(time[TimeClass::host], ns(0));
+}
+
+// Every class claims what is left by the ones before it: nested spans, each one nanosecond longer at both ends.
+TEST(TimeClasses, ClaimTimeInTheirOrder) {
+  const Span spans[] = {span(Resource::gpu_compute, 50, 50, 60), span(Resource::scoring, 49, 49, 61),
+                        span(Resource::ssd_prefetch, 48, 48, 62), span(Resource::link_h2d_copy, 47, 47, 63),
+                        span(Resource::gpu_compute, 46, 64, 64, /*behind_other=*/true)};
+  const TimeBreakdown time = classify_time(ns(45), ns(45), ns(65), spans);
+  EXPECT_EQ(time[TimeClass::gpu_compute], ns(10));
+  EXPECT_EQ(time[TimeClass::scoring], ns(2));
+  EXPECT_EQ(time[TimeClass::ssd], ns(2));
+  EXPECT_EQ(time[TimeClass::link], ns(2));
+  EXPECT_EQ(time[TimeClass::queueing], ns(2));
+  EXPECT_EQ(time[TimeClass::host], ns(2));
+}
+
+TEST(TimeClasses, PrefetchInServiceIsOwnIoLikeADemandRead) {
+  const Span spans[] = {span(Resource::ssd_prefetch, 0, 0, 10), span(Resource::link_h2d_copy, 10, 10, 15)};
+  const TimeBreakdown time = classify_time(ns(0), ns(0), ns(20), spans);
+  EXPECT_EQ(time[TimeClass::ssd], ns(10));
+  EXPECT_EQ(time[TimeClass::link], ns(5));
+  EXPECT_EQ(time.identification, ns(0));
+}
+
+// Of the union, not of the classes: a key read under computing is no ssd time, yet it is identification.
+TEST(TimeClasses, IdentificationCountsKeyReadsThatComputingHides) {
+  Span keys = span(Resource::ssd_prefetch, 0, 10, 30);
+  keys.operation = Operation::read_keys;
+  const Span spans[] = {keys, keys, span(Resource::gpu_compute, 0, 0, 40)};
+  const TimeBreakdown time = classify_time(ns(0), ns(0), ns(40), spans);
+  EXPECT_EQ(time[TimeClass::ssd], ns(0));
+  EXPECT_EQ(time.identification, ns(20));  // 10-30: in service only, and once
+}
+
+TEST(TimeClasses, AWholeYearFits) {
+  const std::int64_t year = 365ll * 86'400 * 1'000'000'000;
+  const Span spans[] = {span(Resource::ssd_demand, year, year, 2 * year - 1)};
+  const TimeBreakdown time = classify_time(ns(year), ns(year), ns(2 * year), spans);
+  EXPECT_EQ(time[TimeClass::ssd], ns(year - 1));
+  EXPECT_EQ(time[TimeClass::host], ns(1));
+}
+
+TEST(TimeClasses, RefuseTimesThatRunBackwards) {
+  EXPECT_THROW(classify_time(ns(10), ns(10), ns(9), {}), InvariantError);
+  EXPECT_THROW(classify_time(ns(10), ns(9), ns(20), {}), InvariantError);
+  EXPECT_THROW(classify_time(ns(10), ns(21), ns(20), {}), InvariantError);
+  const Span early[] = {span(Resource::ssd_demand, 5, 4, 8)};
+  EXPECT_THROW(classify_time(ns(0), ns(0), ns(20), early), InvariantError);
+  const Span backwards[] = {span(Resource::link_d2h, 5, 8, 7)};
+  EXPECT_THROW(classify_time(ns(0), ns(0), ns(20), backwards), InvariantError);
+}
+
+TEST(TimeClasses, DoNotDependOnTheOrderOfSpans) {
+  std::mt19937_64 random(11);
+  std::vector<Span> spans;
+  for (int i = 0; i < 250; ++i) {
+    const auto ready = static_cast<std::int64_t>(random() % 1'000'000);
+    const std::int64_t start = ready + static_cast<std::int64_t>(random() % 20'000);
+    const std::int64_t end = start + static_cast<std::int64_t>(random() % 50'000);
+    spans.push_back(span(static_cast<Resource>(random() % kNumResources), ready, start, end, random() % 3 == 0));
+  }
+  const TimeBreakdown expected = classify_time(ns(3), ns(900), ns(900'000), spans);
+  EXPECT_EQ(expected.total(), ns(900'000 - 3));
+  for (int round = 0; round < 20; ++round) {
+    std::shuffle(spans.begin(), spans.end(), random);
+    const TimeBreakdown time = classify_time(ns(3), ns(900), ns(900'000), spans);
+    EXPECT_EQ(time.by_class, expected.by_class);
+    EXPECT_EQ(time.identification, expected.identification);
+  }
+}
+
+TEST(TimeClasses, HaveTheNamesThatResultFilesUse) {
+  std::vector<std::string> names;
+  for (int i = 0; i < kNumTimeClasses; ++i) names.emplace_back(name_of(static_cast<TimeClass>(i)));
+  EXPECT_EQ(names, (std::vector<std::string>{"gpu_compute", "scoring", "ssd", "link", "queueing", "host"}));
 }
 
 TEST(TimeClasses, EqualAReferenceThatLooksAtEveryNanosecond) {

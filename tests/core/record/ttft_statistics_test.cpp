@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
 
 namespace reprefill::record {
@@ -18,6 +19,39 @@ TEST(NearestRank, IsTheValueAtTheRoundedUpRank) {
   EXPECT_EQ(nearest_rank(one_to(10), 95), 10);
   EXPECT_EQ(nearest_rank(one_to(10), 50), 5);
   EXPECT_EQ(nearest_rank({7}, 1), 7);
+}
+
+TEST(NearestRank, AgreesWithExactIntegerRanks) {
+  // ceil(p * n / 100) in integers: no rank may be off by one because p / 100 is no binary fraction.
+  for (std::size_t n = 1; n <= 2000; ++n) {
+    const std::vector<double> values = one_to(n);
+    for (const std::size_t percentile : {1, 5, 29, 50, 57, 90, 95, 99, 100}) {
+      const std::size_t rank = (percentile * n + 99) / 100;
+      ASSERT_EQ(nearest_rank(values, static_cast<double>(percentile)), static_cast<double>(rank))
+          << "P" << percentile << " of " << n;
+    }
+  }
+}
+
+TEST(NearestRank, OfNothingIsABug) { EXPECT_THROW(nearest_rank({}, 50), InvariantError); }
+
+TEST(TtftStatistics, OfNoRequestsAreEmptyAndOfOneAreThatOne) {
+  EXPECT_TRUE(ttft_statistics({}, {}).empty());
+  const Json json = ttft_statistics({3.5}, {});
+  for (const char* name :
+       {"mean_ttft_ms", "median_ttft_ms", "p90_ttft_ms", "p95_ttft_ms", "min_ttft_ms", "max_ttft_ms"})
+    EXPECT_EQ(json[name], 3.5) << name;
+  EXPECT_EQ(json["std_ttft_ms"], 0.0);
+}
+
+TEST(TtftStatistics, ExtremesAndPercentilesDoNotDependOnTheOrderOfRequests) {
+  std::vector<double> values = one_to(1000);
+  std::reverse(values.begin(), values.end());
+  const Json json = ttft_statistics(values, {});
+  EXPECT_EQ(json["min_ttft_ms"], 1.0);
+  EXPECT_EQ(json["max_ttft_ms"], 1000.0);
+  EXPECT_EQ(json["p90_ttft_ms"], 900.0);
+  EXPECT_EQ(json["p95_ttft_ms"], 950.0);
 }
 
 TEST(TtftStatistics, P99NeedsAThousandRequests) {

@@ -1,5 +1,5 @@
-// Operations of different classes that slow each other down: what is left of one is re-planned whenever another starts or
-// stops (design 5).
+// Operations of different classes that slow each other down: what is left of one is re-planned whenever another starts
+// or stops (design 5).
 #include <vector>
 
 #include "core/base/random.hpp"
@@ -35,7 +35,7 @@ TEST_F(InterferenceTest, AnOperationIsSlowedExactlyWhileTheOtherRuns) {
   run_until(114);
   EXPECT_EQ(compute.end, RecordedWork::kNone);
   simulation.run();
-  EXPECT_THAT(copy, Ran(50, 80));      // the pair has one direction
+  EXPECT_THAT(copy, Ran(50, 80));     // the pair has one direction
   EXPECT_THAT(compute, Ran(0, 115));  // 50, then 15 in 30, then 35
 }
 
@@ -49,8 +49,7 @@ TEST_F(InterferenceTest, AnOperationThatStartsNextToAnotherIsSlowFromTheStart) {
 }
 
 TEST_F(InterferenceTest, BothDirectionsSlowEachOther) {
-  Interference interference(simulation,
-                            {{Activity::gemm, Activity::h2d, 2.0}, {Activity::h2d, Activity::gemm, 2.0}});
+  Interference interference(simulation, {{Activity::gemm, Activity::h2d, 2.0}, {Activity::h2d, Activity::gemm, 2.0}});
   Lane gpu(interference, Activity::gemm), link(interference, Activity::h2d);
   const RecordedWork& compute = enqueue(gpu, Activity::gemm, 100);
   const RecordedWork& copy = enqueue(link, Activity::h2d, 50);

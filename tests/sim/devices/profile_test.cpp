@@ -235,8 +235,8 @@ TEST_F(Bundles, UnknownPartsAreRefused) {
 // ---- numbers that win ----
 
 TEST_F(Bundles, ANumberWinsOverTheBundleThatItIsFrom) {
-  const Profile profile = read(
-      R"({"name": "one", "ssd": {"from": "two", "read_bandwidth": "14 GB/s", "num_devices": 4}})");
+  const Profile profile =
+      read(R"({"name": "one", "ssd": {"from": "two", "read_bandwidth": "14 GB/s", "num_devices": 4}})");
   EXPECT_EQ(profile.ssd.read_bandwidth.value, 14e9);
   EXPECT_EQ(profile.ssd.num_devices, 4u);
   EXPECT_EQ(profile.ssd.name, "SSD two");
@@ -291,7 +291,8 @@ class InterferenceTable : public Bundles {
 };
 
 TEST_F(InterferenceTable, PairsAreReadAndMissingOnesCounted) {
-  write("one", with(R"([{"slowed": "gemm", "by": "h2d", "factor": 1.25}, {"slowed": "h2d", "by": "gemm", "factor": 1}])"));
+  write("one",
+        with(R"([{"slowed": "gemm", "by": "h2d", "factor": 1.25}, {"slowed": "h2d", "by": "gemm", "factor": 1}])"));
   const Profile profile = read("\"one\"");
   ASSERT_EQ(profile.interference.size(), 2u);
   EXPECT_EQ(profile.interference[0].slowed, Activity::gemm);
@@ -314,8 +315,9 @@ TEST_F(InterferenceTable, WhatMakesNoSenseIsRefused) {
 
 TEST_F(InterferenceTable, APairIsThereOnceAndOfTwoClasses) {
   expect_damage_found(with(R"([{"slowed": "h2d", "by": "h2d", "factor": 2}])"), "interference[0]", "itself");
-  expect_damage_found(with(R"([{"slowed": "gemm", "by": "h2d", "factor": 2}, {"slowed": "gemm", "by": "h2d", "factor": 3}])"),
-                      "interference[1]", "twice");
+  expect_damage_found(
+      with(R"([{"slowed": "gemm", "by": "h2d", "factor": 2}, {"slowed": "gemm", "by": "h2d", "factor": 3}])"),
+      "interference[1]", "twice");
 }
 
 }  // namespace

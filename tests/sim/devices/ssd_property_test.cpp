@@ -156,8 +156,8 @@ TEST_F(SsdProperty, NothingIsFasterThanTheDriveOrOvertakesInItsQueue) {
       EXPECT_GE(times[i].started, previous);
       previous = times[i].started;
     }
-    const auto last = std::max_element(times.begin(), times.end(),
-                                       [](const Times& a, const Times& b) { return a.done < b.done; });
+    const auto last =
+        std::max_element(times.begin(), times.end(), [](const Times& a, const Times& b) { return a.done < b.done; });
     EXPECT_GE(last->done, arrivals.front().time + 400 + transfer);
   }
 }

@@ -16,7 +16,9 @@ namespace {
 const std::filesystem::path kHome = REPREFILL_SOURCE_DIR;
 
 ScenarioContext context() {
-  return {.models = kHome / "scenarios" / "models", .profiles = kHome / "calibrate" / "profiles", .traces = {},
+  return {.models = kHome / "scenarios" / "models",
+          .profiles = kHome / "calibrate" / "profiles",
+          .traces = {},
           .samples = kHome / "traces" / "samples"};
 }
 
@@ -57,12 +59,17 @@ TEST(Scenario, ZippedAxesAdvanceTogether) {
 TEST(Scenario, OverridesWinAndSeveralValuesMakeAnAxis) {
   EXPECT_EQ(read(base(), {parse_override("seed=9")}).points[0].seed, 9u);
   EXPECT_EQ(read(base(), {parse_override("budget=0.05,0.1,1/3")}).points.size(), 4u);
-  EXPECT_EQ(read(base(), {parse_override("profile.ssd.read_bandwidth=14 GB/s")}).points[0].profile.ssd.read_bandwidth.value, 14e9);
-  EXPECT_EQ(read(base(), {parse_override("software_path.object_fixed_cost=1 ms"), parse_override("software_path.kind=prototype")})
+  EXPECT_EQ(
+      read(base(), {parse_override("profile.ssd.read_bandwidth=14 GB/s")}).points[0].profile.ssd.read_bandwidth.value,
+      14e9);
+  EXPECT_EQ(read(base(), {parse_override("software_path.object_fixed_cost=1 ms"),
+                          parse_override("software_path.kind=prototype")})
                 .points[0]
                 .path.object_fixed_cost,
             Nanoseconds{1'000'000});
-  EXPECT_EQ(read(base(), {parse_override("systems.contiguous_kv.period_layers=4")}).points[1].system_params["period_layers"], 4);
+  EXPECT_EQ(
+      read(base(), {parse_override("systems.contiguous_kv.period_layers=4")}).points[1].system_params["period_layers"],
+      4);
   EXPECT_THROW(parse_override("=1"), ConfigError);
   EXPECT_THROW(parse_override("seed"), ConfigError);
 }
@@ -113,12 +120,18 @@ TEST(ScenarioFuzz, MutatedScenariosAreRefusedOrReadButNeverCrash) {
       for (int i = 0; i < 1 + round % 4; ++i) {
         const std::size_t at = random() % mutated.size();
         switch (random() % 3) {
-          case 0: mutated[at] = static_cast<char>(random() % 256); break;
-          case 1: mutated.erase(at, random() % 20); break;
-          default: mutated.insert(at, text.substr(random() % text.size(), random() % 30));
+          case 0:
+            mutated[at] = static_cast<char>(random() % 256);
+            break;
+          case 1:
+            mutated.erase(at, random() % 20);
+            break;
+          default:
+            mutated.insert(at, text.substr(random() % text.size(), random() % 30));
         }
       }
-      EXPECT_NO_THROW(LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(mutated.data()), mutated.size())) << mutated;
+      EXPECT_NO_THROW(LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(mutated.data()), mutated.size()))
+          << mutated;
     }
   }
 }
