@@ -89,9 +89,13 @@ void ResultFolder::lock() {
   if (lock_.number < 0) throw ConfigError(fmt::format("{}: cannot be written to: {}", path_.string(), text_of_errno()));
   if (::flock(lock_.number, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) throw MachineError(fmt::format("flock({}): {}", file.string(), text_of_errno()));
-    throw ConfigError(
-        fmt::format("{}: is in use by another sweep; wait for it or name another folder with --out", path_.string()));
+    const FileContents holder = read_whole_file(file, 0);
+    throw ConfigError(fmt::format("{}: is in use by another sweep{}; wait for it or name another folder with --out",
+                                  path_.string(), holder.size > 0 ? fmt::format(" (pid {})", holder.text()) : ""));
   }
+  // For that message only: the lock is what counts, so a full disk may leave the number out.
+  const std::string pid = std::to_string(::getpid());
+  if (::ftruncate(lock_.number, 0) != 0 || ::pwrite(lock_.number, pid.data(), pid.size(), 0) < 0) return;
 }
 
 void ResultFolder::remove_results() {
@@ -223,7 +227,7 @@ std::string to_csv(const std::vector<Json>& rows) {
     flatten(row, "");
   }
   std::string csv;
-  for (std::size_t i = 0; i < columns.size(); ++i) csv += (i > 0 ? "," : "") + quoted(columns[i]);
+  for (std::size_t i = 0; i < columns.size(); ++i) csv.append(i > 0 ? "," : "").append(quoted(columns[i]));
   csv += "\n";
   for (const auto& row : cells) {
     for (std::size_t i = 0; i < columns.size(); ++i) {

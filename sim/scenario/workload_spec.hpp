@@ -14,7 +14,7 @@ enum class RequestOrder : std::uint8_t { random, interleaved, blocked, distinct 
 enum class Arrivals : std::uint8_t { closed, poisson, target_utilisation };
 enum class InitialCache : std::uint8_t { cold, warm, steady };
 enum class SuffixDistribution : std::uint8_t { constant, uniform, lognormal };
-enum class Append : std::uint8_t { none, suffix, suffix_and_output };
+enum class Append : std::uint8_t { none, suffix };
 using traces::OverLimit;
 enum class PoolPreset : std::uint8_t { sst2, subj, trec, rte, rag, long_document_qa, custom };
 
@@ -101,10 +101,8 @@ struct EnumNames<sim::SuffixDistribution> {
 };
 template <>
 struct EnumNames<sim::Append> {
-  static constexpr std::pair<const char*, sim::Append> names[] = {
-      {"none", sim::Append::none},
-      {"suffix", sim::Append::suffix},
-      {"suffix_and_output", sim::Append::suffix_and_output}};
+  static constexpr std::pair<const char*, sim::Append> names[] = {{"none", sim::Append::none},
+                                                                  {"suffix", sim::Append::suffix}};
 };
 template <>
 struct EnumNames<sim::PoolPreset> {

@@ -124,6 +124,7 @@ TEST(Progress, QuietIsQuietOnATerminalToo) {
   if (!terminal.works()) GTEST_SKIP() << "no pseudo-terminal here";
   {
     Progress progress("sweep", {1}, ProgressMode::quiet, terminal.program());
+    std::this_thread::sleep_for(std::chrono::milliseconds(110));  // a redraw would be due
     progress.done(0);
   }
   EXPECT_EQ(terminal.shown(), "");

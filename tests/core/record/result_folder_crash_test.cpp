@@ -166,6 +166,29 @@ TEST_F(CrashedResultFolder, ADeeplyNestedJournalLineIsDamageAndNoStackOverflow) 
   EXPECT_THAT(error_of([&] { ResultFolder(path(), kInputs, Mode::resume); }), HasSubstr("line 1"));
 }
 
+TEST_F(CrashedResultFolder, AFolderInUseNamesTheProcessAndIsFreeAgainOnceThatIsKilled) {
+  int pipe_ends[2];
+  ASSERT_EQ(pipe(pipe_ends), 0);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const ResultFolder folder(path(), kInputs, Mode::fresh);
+    if (write(pipe_ends[1], "", 1) != 1) _exit(1);
+    pause();
+    _exit(0);
+  }
+  char byte = 0;
+  ASSERT_EQ(read(pipe_ends[0], &byte, 1), 1);
+  EXPECT_THAT(
+      error_of([&] { ResultFolder(path(), kInputs, Mode::resume); }),
+      testing::AllOf(HasSubstr("input: "), HasSubstr("in use by another sweep (pid " + std::to_string(child) + ")")));
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  EXPECT_EQ(error_of([&] { ResultFolder(path(), kInputs, Mode::resume); }), "none");
+  EXPECT_EQ(read_text(path() / ".lock"), std::to_string(getpid()));  // not what is left of a longer number
+  for (const int end : pipe_ends) close(end);
+}
+
 TEST_F(CrashedResultFolder, ARefusedFolderIsUnlockedAgain) {
   append_points(path(), Mode::fresh, 1);
   EXPECT_THAT(error_of([&] { ResultFolder(path(), kInputs, Mode::fresh); }), HasSubstr("--resume"));

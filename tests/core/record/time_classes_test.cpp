@@ -68,6 +68,8 @@ TEST(TimeClasses, ScoringIsAClassOfItsOwnAndIdentificationIsItsUnionWithKeyReads
 TEST(TimeClasses, WritesAndDemotionsInTheBackgroundClaimNothing) {
   const Span spans[] = {span(Resource::ssd_write, 0, 0, 50), span(Resource::link_d2h, 0, 0, 50)};
   EXPECT_EQ(classify_time(ns(0), ns(0), ns(50), spans)[TimeClass::host], ns(50));
+  const Span queued[] = {span(Resource::ssd_write, 0, 40, 50, true), span(Resource::link_d2h, 0, 40, 50, true)};
+  EXPECT_EQ(classify_time(ns(0), ns(0), ns(50), queued)[TimeClass::host], ns(50));
 }
 
 TEST(TimeClasses, SpansOutsideTheRequestAreCutOff) {

@@ -240,6 +240,18 @@ TEST(SharedLinkProperty, ACrowdIsExactToo) {
   EXPECT_EQ(ends_of<SharedLink>(BytesPerSecond{7.45e9}, jobs), exact_ends(7'450'000'000, jobs));
 }
 
+TEST(SharedLinkProperty, ABusyPeriodBeyondTheRangeOfItsTotalsIsExact) {
+  // The running total is taken back at 2^120 units, here 2^42 bytes or more per transfer. Each transfer may have 2^40,
+  // so it takes a chain of them that overlap: one arrives about every 2^40 bytes of link time, and the link never
+  // idles.
+  const std::uint64_t rate = 1'000'003, size = (std::uint64_t{1} << 40) - 1;
+  const std::int64_t link_time_ns = static_cast<std::int64_t>(size / rate) * 1'000'000'000;
+  std::vector<Job> jobs = {{0, size}};
+  for (std::int64_t i = 0; i < 40; ++i)
+    jobs.push_back({i * link_time_ns + 1, size - 7 * static_cast<std::uint64_t>(i)});
+  EXPECT_EQ(ends_of<SharedLink>(BytesPerSecond{static_cast<double>(rate)}, jobs), exact_ends(rate, jobs));
+}
+
 TEST(SharedLinkProperty, ALongBusyPeriodLosesNothing) {
   // Always 40 or more on the link; it never idles, so that the last byte comes when all bytes fit.
   constexpr int kNumJobs = 20'000;
