@@ -93,7 +93,12 @@ class SimulatedMachine final : public pipeline::MachineCore {
   Bytes staging_free_;
   std::deque<Read*> waiting_for_staging_;  // unfinished, hence alive
   layout::ReadPlan plan_;                  // reused
-  std::array<std::uint32_t, record::kNumResources> last_request_on_{};
+  /// Per resource: how many operations of each request are ready or in service.
+  struct Unfinished {
+    std::uint32_t request;
+    std::uint32_t count;
+  };
+  std::array<std::vector<Unfinished>, record::kNumResources> unfinished_{};
 };
 
 }  // namespace reprefill::sim
