@@ -34,7 +34,7 @@ Json ttft_statistics(std::vector<double> ttft_ms, const TtftOptions& options) {
   json["p99_ttft_ms"] = ttft_ms.size() >= kMinRequestsForP99 ? Json(nearest_rank(ttft_ms, 99)) : Json(nullptr);
   json["min_ttft_ms"] = ttft_ms.front();
   json["max_ttft_ms"] = ttft_ms.back();
-  if (options.requests_in_flight == 1 && !options.noise) {
+  if (options.requests_in_flight == 1 && !options.noise && !options.open_arrivals) {
     json["p95_note"] = "one request in flight and noise off: P95 is nearly the mean";
   }
   return json;

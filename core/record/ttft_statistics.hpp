@@ -14,6 +14,7 @@ double nearest_rank(const std::vector<double>& ascending, double percentile);
 struct TtftOptions {
   int requests_in_flight = 1;
   bool noise = false;
+  bool open_arrivals = false;  // requests queue: P95 is far from the mean
 };
 
 /// mean, median, std, p90, p95, p99, min, max in ms. P99 is null below 1,000 requests; with one request in flight and

@@ -166,8 +166,9 @@ Json make_result_row(const RowInputs& in) {
   row["schema_version"] = kRowSchemaVersion;
   row["inputs"] = inputs_hash(in.point);
   row["verdict"] = in.plan.open_arrivals() ? s.verdict() : "STABLE";
-  row["ttft"] = record::ttft_statistics(
-      ttft_ms, {.requests_in_flight = in.point.workload.max_in_flight(), .noise = in.point.noise});
+  row["ttft"] = record::ttft_statistics(ttft_ms, {.requests_in_flight = in.point.workload.max_in_flight(),
+                                                  .noise = in.point.noise,
+                                                  .open_arrivals = in.plan.open_arrivals()});
   row["bottleneck"] = bottleneck(s.time);
   row["time_ms"] = time_per_request(in, num_requests);
   row["identification_ms"] = to_milliseconds(s.time.identification) / num_requests;
