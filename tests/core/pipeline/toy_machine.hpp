@@ -34,8 +34,6 @@ class ToyMachine final : public MachineCore {
     std::erase(begun_, &op);
     complete(op);
   }
-  /// Operations finish as soon as they begin, from inside `begin`.
-  void finish_at_once() { at_once_ = true; }
   const std::vector<OpState*>& begun() const { return begun_; }
 
   ReadOp read(OpContext context, PieceList, ReadPriority, const Deps& deps) override {
@@ -62,14 +60,10 @@ class ToyMachine final : public MachineCore {
   void detach(const Op&, bool) override {}
 
  private:
-  void begin(OpState& op) override {
-    if (at_once_) return complete(op);
-    begun_.push_back(&op);
-  }
+  void begin(OpState& op) override { begun_.push_back(&op); }
 
   int own_count_ = 0;
   int& num_alive_;
-  bool at_once_ = false;
   std::vector<OpState*> begun_;
 };
 

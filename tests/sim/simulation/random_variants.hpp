@@ -1,0 +1,96 @@
+// Systems with parameters drawn at random from everything that is legal for the tiny model.
+#pragma once
+
+#include <algorithm>
+
+#include "core/base/random.hpp"
+#include "tests/sim/machines/machines_fixture.hpp"
+
+namespace reprefill::test_support {
+
+class VariantGenerator {
+ public:
+  explicit VariantGenerator(std::uint64_t seed) : random_(seed, 0, "variants") {}
+
+  Variant next(std::string system) {
+    Variant variant{.name = system, .system = system};
+    Json& params = variant.params;
+    if (one_of(3) == 0) params["prefill_block_tokens"] = 16 + one_of(40);
+    if (system == "recompute") return variant;
+    if (system != "attention_store") params["budget"] = pick<const char*>({"0.05", "1/3", "0.1", "0.25", "0.5", "1"});
+    if (system == "resident") {
+      params["chunk_tokens"] = pick<int>({8, 16, 32, 64});
+      params["period_layers"] = 1 + one_of(12);
+      return variant;
+    }
+    add_tiers(params);
+    Json& layout = params["kv_layout"] = {{"kv", pick<const char*>({"apart", "adjacent"})},
+                                          {"order", pick<const char*>({"layer_major", "period_major", "chunk_major"})},
+                                          {"block_tokens", pick<int>({8, 16, 32, 64})},
+                                          {"period_layers", 1 + one_of(9)}};
+    if (system == "attention_store") params["lookahead_layers"] = pick<int>({0, 1, 2, 511});
+    if (system == "contiguous_kv") {
+      add_contiguous_kv(params);
+    } else {
+      layout["kv"] = "apart";  // these read K and V one without the other
+    }
+    if (system == "impress") {
+      params["vote"] = pick<const char*>({"top_k", "majority", "union"});
+      params["similarity_exponent"] = pick<double>({0.1, 0.6, 3});
+    }
+    if (system == "impress" || system == "contiguous_kv") {
+      params["identify_cache"] = pick<const char*>({"none", "policy", "pinned_host"});
+    }
+    if (system == "impress" || system == "as_h2o") {
+      params["attention_over"] = pick<const char*>({"kept", "full_length"});
+    }
+    return variant;
+  }
+
+ private:
+  std::uint64_t one_of(std::uint64_t count) { return random_.below(count); }
+  template <typename T>
+  T pick(std::initializer_list<T> values) {
+    return *(values.begin() + static_cast<std::ptrdiff_t>(one_of(values.size())));
+  }
+
+  void add_tiers(Json& params) {
+    params["gpu_cache_bytes"] = pick<int>({0, 20'000, 300'000, 5'000'000});
+    params["host_cache_bytes"] = pick<int>({0, 50'000, 700'000, 5'000'000});
+    params["cache_policy"] = pick<const char*>({"lru", "lfu", "attention_guided", "importance_frequency"});
+  }
+
+  void add_contiguous_kv(Json& params) {
+    const int block = params["kv_layout"]["block_tokens"];
+    int chunk = pick<int>({8, 16, 32, 64});
+    while (block % chunk != 0) chunk /= 2;
+    const auto period = static_cast<int>(1 + one_of(12));
+    params["chunk_tokens"] = chunk;
+    params["period_layers"] = period;
+    params["subperiod_layers"] = 1 + one_of(static_cast<std::uint64_t>(period));
+    params["inter_trigger_layer"] = 1 + one_of(static_cast<std::uint64_t>(period));
+    params["inter_target"] = pick<const char*>({"subperiod", "period"});
+    params["intra_prefetch"] = one_of(4) > 0;
+    params["inter_prefetch"] = one_of(4) > 0;
+    params["leader_keys"] = pick<const char*>({"reread", "reuse"});
+    params["prefetch_gpu_bytes"] = pick<int>({0, 4'096, 30'000, 100'000, 2'000'000});
+    params["prefetch_host_bytes"] = pick<int>({0, 4'096, 50'000, 200'000, 2'000'000});
+    if (params["cache_policy"] != "lru") params["score_table_entries"] = pick<int>({1, 50, 100'000});
+  }
+
+  RandomStream random_;
+};
+
+/// Workspace and staging of exactly what `check` asks for, for each request in flight.
+inline void shrink_buffers(Variant& variant, PathKind path, std::uint32_t stored_tokens, int max_in_flight = 1) {
+  if (!variant.params.contains("kv_layout")) return;  // loads nothing
+  const Bytes smallest = Bench(variant, path).system->one_layer_working_set(stored_tokens);
+  variant.params["workspace_bytes"] =
+      std::max<std::uint64_t>(4096, smallest.value * static_cast<std::uint64_t>(max_in_flight));
+  variant.params["staging_bytes"] = std::max<std::uint64_t>(4096, smallest.value);
+}
+
+inline constexpr const char* kSystems[] = {"recompute", "resident", "attention_store",
+                                           "as_h2o",    "impress",  "contiguous_kv"};
+
+}  // namespace reprefill::test_support
