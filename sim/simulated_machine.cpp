@@ -153,36 +153,16 @@ SimulatedMachine::SimulatedMachine(Simulation& simulation, const SimulatedMachin
 
 SimulatedMachine::~SimulatedMachine() = default;
 
-namespace {
-
-/// Scoring runs on the compute stream: one waits for the other.
-std::size_t queue_of(record::Resource resource) {
-  return static_cast<std::size_t>(resource == record::Resource::scoring ? record::Resource::gpu_compute : resource);
-}
-
-}  // namespace
-
 void SimulatedMachine::begin(OpState& op) {
   auto& work = dynamic_cast<Work&>(op);
   work.span.ready = simulation_.now();
-  auto& unfinished = unfinished_[queue_of(work.span.resource)];
-  const auto is_own = [&](const Unfinished& entry) { return entry.request == work.span.request; };
-  const auto own = std::find_if(unfinished.begin(), unfinished.end(), is_own);
-  work.span.queued_behind_other = unfinished.size() > (own == unfinished.end() ? 0u : 1u);
-  if (own == unfinished.end()) {
-    unfinished.push_back({work.span.request, 1});
-  } else {
-    ++own->count;
-  }
+  occupancy_.enter(work.span);
   work.run();
 }
 
 void SimulatedMachine::finish(OpState& op, Work& work) {
   work.span.end = simulation_.now();
-  auto& unfinished = unfinished_[queue_of(work.span.resource)];
-  const auto own = std::find_if(unfinished.begin(), unfinished.end(),
-                                [&](const Unfinished& entry) { return entry.request == work.span.request; });
-  if (--own->count == 0) unfinished.erase(own);
+  occupancy_.leave(work.span);
   observer_.on_span(work.span);
   complete(op);
 }

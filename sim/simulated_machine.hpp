@@ -9,7 +9,7 @@
 #include "core/model/costs.hpp"
 #include "core/pipeline/machine_core.hpp"
 #include "core/pipeline/system.hpp"
-#include "core/record/span.hpp"
+#include "core/record/queue_occupancy.hpp"
 #include "sim/devices/lanes.hpp"
 #include "sim/devices/operation_model.hpp"
 #include "sim/devices/ssd.hpp"
@@ -93,12 +93,7 @@ class SimulatedMachine final : public pipeline::MachineCore {
   Bytes staging_free_;
   std::deque<Read*> waiting_for_staging_;  // unfinished, hence alive
   layout::ReadPlan plan_;                  // reused
-  /// Per resource: how many operations of each request are ready or in service.
-  struct Unfinished {
-    std::uint32_t request;
-    std::uint32_t count;
-  };
-  std::array<std::vector<Unfinished>, record::kNumResources> unfinished_{};
+  record::QueueOccupancy occupancy_;
 };
 
 }  // namespace reprefill::sim

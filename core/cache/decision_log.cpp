@@ -43,6 +43,7 @@ void DecisionLog::record(const Move& decision) {
   digest_ = XXH3_64bits_withSeed(words, sizeof words, digest_);
   ++num_decisions_;
   if (keep_ == Keep::full_list) decisions_.push_back(decision);
+  if (observer_ != nullptr) observer_->on_decision(decision);
 }
 
 }  // namespace reprefill::cache

@@ -38,6 +38,13 @@ struct Move {
   bool operator==(const Move&) const = default;
 };
 
+/// Told of every decision as it is taken: the engine keeps bytes where the cache says that they are.
+class DecisionObserver {
+ public:
+  virtual ~DecisionObserver() = default;
+  virtual void on_decision(const Move& decision) = 0;
+};
+
 /// A running digest of all decisions, and the decisions themselves on request (24 bytes each).
 class DecisionLog {
  public:
@@ -45,6 +52,8 @@ class DecisionLog {
   explicit DecisionLog(Keep keep = Keep::digest_only) : keep_(keep) {}
 
   void record(const Move& decision);
+  /// nullptr: nobody. Not owned.
+  void set_observer(DecisionObserver* observer) { observer_ = observer; }
 
   /// XXH3 over the decisions, chained: equal logs have equal digests.
   std::uint64_t digest() const { return digest_; }
@@ -54,6 +63,7 @@ class DecisionLog {
 
  private:
   Keep keep_;
+  DecisionObserver* observer_ = nullptr;
   std::uint64_t digest_ = 0;
   std::uint64_t num_decisions_ = 0;
   std::vector<Move> decisions_;

@@ -27,6 +27,7 @@ struct KvLayout {
 struct AuxiliarySlabs {
   int identification_period = 0;      // every how many layers all-head keys are stored apart; 0: nowhere
   std::vector<int> probe_heads = {};  // query heads whose KV heads' keys are stored apart, in every layer
+  bool operator==(const AuxiliarySlabs&) const = default;
 };
 
 inline constexpr std::uint64_t kStoreAlignment = 4096;
@@ -46,11 +47,14 @@ class StoreLayout {
   StoreLayout(const ModelGeometry& geometry, const KvLayout& layout, AuxiliarySlabs auxiliary = {});
 
   const KvLayout& kv_layout() const { return layout_; }
+  const AuxiliarySlabs& auxiliary() const { return auxiliary_; }
   Bytes piece_bytes(PieceKey piece, std::uint32_t segment_tokens) const;
   Extent extent(PieceKey piece, std::uint32_t segment_tokens) const;
   /// Header, payload and auxiliary slabs.
   Bytes file_bytes(std::uint32_t segment_tokens) const;
   Bytes payload_bytes(std::uint32_t segment_tokens) const;
+  /// Offset behind the payload's last slab, where the auxiliary slabs begin.
+  std::uint64_t payload_end(std::uint32_t segment_tokens) const;
   /// What storing one layer of a new segment writes, auxiliary slabs included.
   Bytes layer_bytes_written(int layer_idx, std::uint32_t segment_tokens) const;
   bool has_identification_keys(int layer_idx) const {
@@ -61,7 +65,6 @@ class StoreLayout {
   std::uint64_t slab(std::uint64_t bytes) const {
     return (bytes + kStoreAlignment - 1) / kStoreAlignment * kStoreAlignment;
   }
-  std::uint64_t payload_end(std::uint32_t segment_tokens) const;
   std::uint64_t payload_offset(PieceKey piece, std::uint32_t segment_tokens) const;
   std::uint64_t auxiliary_offset(PieceKey piece, std::uint32_t segment_tokens) const;
   std::uint32_t block_tokens_of(PieceKey piece, std::uint32_t segment_tokens) const;

@@ -38,6 +38,8 @@ class IdentificationKeys {
   Deps fetch(Machine& machine, OpContext context, const PieceList& keys, const Deps& deps, RequestAccount& account,
              PinnedPieces& pinned);
   void unpin(PinnedPieces& pinned);
+  cache::TieredCache* cache() { return cache_.get(); }
+  bool pins_all() const { return mode_ == IdentifyCache::pinned_host; }
 
  private:
   IdentifyCache mode_;

@@ -23,9 +23,9 @@ class WorkspaceLedger {
     std::size_t num_needed = 0;
     while (available < size && num_needed < releases_.size()) available += releases_[num_needed++].second;
     if (available < size) return std::nullopt;
-    Deps deps;
+    std::optional<Deps> deps(std::in_place);  // in its place: g++ 12 takes the move of a small_vector for an overflow
     for (; num_needed > 0; --num_needed) {
-      deps.add(releases_.front().first);
+      deps->add(releases_.front().first);
       free_ += releases_.front().second;
       releases_.pop_front();
     }

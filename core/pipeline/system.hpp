@@ -36,6 +36,10 @@ class System {
   /// Where this system's pieces lie in the store; null for a system that stores nothing.
   virtual const layout::StoreLayout* store_layout() const { return nullptr; }
   virtual cache::TieredCache* cache() { return nullptr; }
+  /// Keys for scoring that are kept in host memory by a policy of their own; null where there is none.
+  virtual cache::TieredCache* identification_cache() { return nullptr; }
+  /// All of them are always in host memory.
+  virtual bool pins_identification_keys() const { return false; }
   /// The largest working set of one layer for a request with this many stored tokens; `check` compares it with the
   /// workspace and staging sizes.
   virtual Bytes one_layer_working_set(std::uint32_t stored_tokens) const = 0;

@@ -147,4 +147,9 @@ TimeBreakdown classify_time(Nanoseconds arrival, Nanoseconds admission, Nanoseco
   return breakdown;
 }
 
+TimeClass bottleneck(const TimeBreakdown& time) {
+  const auto worst = std::max_element(time.by_class.begin(), time.by_class.end());
+  return static_cast<TimeClass>(worst - time.by_class.begin());
+}
+
 }  // namespace reprefill::record

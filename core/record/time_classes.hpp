@@ -23,6 +23,9 @@ struct TimeBreakdown {
   Nanoseconds total() const;
 };
 
+/// The class with the largest share; of equal ones the first.
+TimeClass bottleneck(const TimeBreakdown& time);
+
 /// The spans of one request between its arrival, its admission and its first token. Charged to the first that applies:
 /// own computing (gpu_compute, or scoring); own read or copy in service, or queued only behind own ones (ssd, link);
 /// waiting for admission, or ready but queued behind another request's operation (queueing); else host.

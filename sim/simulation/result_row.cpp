@@ -4,6 +4,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "core/pipeline/account_metrics.hpp"
 #include "core/record/ttft_statistics.hpp"
 
 namespace reprefill::sim {
@@ -11,12 +12,7 @@ namespace {
 
 constexpr int kRowSchemaVersion = 1;
 
-double as_double(Bytes bytes) { return static_cast<double>(bytes.value); }
-/// 0 / 0 is null: there was nothing to divide.
-Json ratio(double numerator, double denominator) {
-  return denominator > 0 ? Json(numerator / denominator) : Json(nullptr);
-}
-Json ratio(Bytes numerator, Bytes denominator) { return ratio(as_double(numerator), as_double(denominator)); }
+using pipeline::ratio;
 
 Json identity(const RowInputs& in) {
   const Point& point = in.point;
@@ -64,55 +60,6 @@ Json time_per_request(const RowInputs& in, double num_requests) {
     const auto time_class = static_cast<record::TimeClass>(i);
     json[record::name_of(time_class)] = to_milliseconds(in.statistics.time[time_class]) / num_requests;
   }
-  return json;
-}
-
-const char* bottleneck(const record::TimeBreakdown& time) {
-  int worst = 0;
-  for (int i = 1; i < record::kNumTimeClasses; ++i) {
-    if (time.by_class[static_cast<std::size_t>(i)] > time.by_class[static_cast<std::size_t>(worst)]) worst = i;
-  }
-  return record::name_of(static_cast<record::TimeClass>(worst));
-}
-
-Json bytes_per_request(const pipeline::RequestAccount& a, double num_requests) {
-  Json json = Json::object();
-  const auto mean = [&](const char* key, Bytes total) { json[key] = as_double(total) / num_requests; };
-  mean("logical_bytes", a.payload_read + a.identification_read);
-  mean("requested_bytes", a.payload_requested + a.identification_requested);
-  mean("useful_bytes", a.payload_useful + a.identification_needed);
-  mean("identification_needed_bytes", a.identification_needed);
-  mean("identification_read_bytes", a.identification_read);
-  mean("identification_requested_bytes", a.identification_requested);
-  mean("identification_host_hit_bytes", a.identification_host_hits);
-  mean("payload_needed_bytes", a.payload_needed);
-  mean("payload_read_bytes", a.payload_read);
-  mean("payload_requested_bytes", a.payload_requested);
-  mean("payload_useful_bytes", a.payload_useful);
-  mean("payload_host_hit_bytes", a.payload_host_hits);
-  mean("payload_gpu_hit_bytes", a.payload_gpu_hits);
-  mean("prefetch_read_bytes", a.prefetch_read);
-  mean("prefetch_wasted_bytes", a.prefetch_read - a.prefetch_used);
-  mean("appended_bytes", a.appended);
-  json["read_requests"] = static_cast<double>(a.num_reads) / num_requests;
-  return json;
-}
-
-Json efficiency(const pipeline::RequestAccount& a, double num_requests) {
-  Json json = Json::object();
-  const auto count = [](std::uint64_t value) { return static_cast<double>(value); };
-  json["amplification_payload"] = ratio(a.payload_requested, a.payload_useful_from_reads);
-  json["amplification_with_identification"] =
-      ratio(a.payload_requested + a.identification_requested, a.payload_useful_from_reads);
-  json["tokens_loaded_per_token_selected"] = ratio(count(a.kv_tokens_in_pieces), count(a.kv_tokens_kept));
-  json["effective_budget"] = ratio(count(a.kv_tokens_kept), count(a.kv_tokens_stored));
-  json["gpu_hit_fraction"] = ratio(count(a.pieces_gpu_hits), count(a.pieces_needed));
-  json["host_hit_fraction"] = ratio(count(a.pieces_host_hits), count(a.pieces_needed));
-  json["prefetch_precision"] = ratio(a.prefetch_used, a.prefetch_read);
-  json["prefetch_recall"] = ratio(a.prefetch_used, a.needed_from_ssd_after_leader);
-  json["prefetch_pieces_declined"] = count(a.prefetch_pieces_declined) / num_requests;
-  json["identifications"] = count(a.num_identifications) / num_requests;
-  json["fallback_layers"] = count(a.num_fallback_layers) / num_requests;
   return json;
 }
 
@@ -169,13 +116,13 @@ Json make_result_row(const RowInputs& in) {
   row["ttft"] = record::ttft_statistics(ttft_ms, {.requests_in_flight = in.point.workload.max_in_flight(),
                                                   .noise = in.point.noise,
                                                   .open_arrivals = in.plan.open_arrivals()});
-  row["bottleneck"] = bottleneck(s.time);
+  row["bottleneck"] = record::name_of(record::bottleneck(s.time));
   row["time_ms"] = time_per_request(in, num_requests);
   row["identification_ms"] = to_milliseconds(s.time.identification) / num_requests;
   row["request_throughput_per_s"] = ratio(num_requests, to_seconds(in.measured_time));
   row["workload"] = workload(in, num_requests);
-  row["bytes_per_request"] = bytes_per_request(s.account, num_requests);
-  row["efficiency"] = efficiency(s.account, num_requests);
+  row["bytes_per_request"] = pipeline::bytes_per_request(s.account, num_requests);
+  row["efficiency"] = pipeline::efficiency(s.account, num_requests);
   const auto mass_requests = static_cast<double>(s.mass_requests);
   row["attention_mass_kept"] = {{"mean", ratio(s.mass_sum, mass_requests)},
                                 {"worst_layer", ratio(s.mass_worst_sum, mass_requests)},

@@ -93,6 +93,9 @@ class ContiguousKv final : public TieredSystem {
     REPREFILL_CHECK(run.prefetches.empty(), "request {} ends with prefetches that no period claimed", request.id);
   }
 
+  cache::TieredCache* identification_cache() override { return keys_.cache(); }
+  bool pins_identification_keys() const override { return keys_.pins_all(); }
+
   /// Keys of a whole layer for scoring, and the chosen chunks of one layer.
   Bytes one_layer_working_set(std::uint32_t stored_tokens) const override {
     const std::uint64_t chunks = divide_rounding_up(stored_tokens, params_.chunk_tokens);

@@ -61,6 +61,9 @@ class Impress final : public TieredSystem {
     loader_.unpin(pinned);
   }
 
+  cache::TieredCache* identification_cache() override { return probe_keys_.cache(); }
+  bool pins_identification_keys() const override { return probe_keys_.pins_all(); }
+
   Bytes one_layer_working_set(std::uint32_t stored_tokens) const override {
     return 2 * stored_tokens * tensor_bytes_per_token();  // a fallback loads the whole layer
   }

@@ -1,0 +1,74 @@
+#include "engine/real_machine/operations.hpp"
+
+#include "core/pipeline/request.hpp"
+
+namespace reprefill::engine {
+namespace {
+
+/// Units restart at each segment; every segment's length is a multiple of the unit (semantics 1).
+void sum_units(std::span<const float> token_scores, std::size_t num_tokens, std::uint32_t unit_tokens,
+               pipeline::Scores& scores) {
+  for (int group = 0; group < scores.num_groups; ++group) {
+    const auto offset = static_cast<std::size_t>(group);
+    for (std::size_t unit = 0; unit < scores.num_units; ++unit) {
+      float sum = 0;
+      for (std::size_t i = 0; i < unit_tokens; ++i) sum += token_scores[offset * num_tokens + unit * unit_tokens + i];
+      scores.values[offset * scores.num_units + unit] = sum;
+    }
+  }
+}
+
+}  // namespace
+
+void RealMachine::Score::compute(const RealMachineOptions& options, Sequence& sequence) {
+  const ModelGeometry& geometry = options.environment->geometry;
+  const int layer = context().layer_idx;
+  std::vector<int> probe_heads;
+  int num_key_heads = geometry.num_kv_heads;
+  scores.num_groups = 1;
+  if (spec.grouping == traces::HeadGrouping::per_kv_head) scores.num_groups = geometry.num_kv_heads;
+  if (spec.grouping == traces::HeadGrouping::probe_heads) {
+    probe_heads = options.system->store_layout()->auxiliary().probe_heads;
+    num_key_heads = geometry.num_probed_kv_heads(probe_heads);
+    scores.num_groups = static_cast<int>(probe_heads.size());
+  }
+  if (spec.repeats_projection) options.executor->project(sequence, layer, {0, sequence.num_own_tokens()});
+  const std::size_t num_tokens = request->stored_tokens;
+  std::vector<float> token_scores(static_cast<std::size_t>(scores.num_groups) * num_tokens);
+  options.executor->score(sequence, layer, keys.resolve_keys(num_key_heads), spec.grouping, probe_heads, token_scores);
+  scores.num_units = num_tokens / spec.unit_tokens;
+  scores.values.resize(static_cast<std::size_t>(scores.num_groups) * scores.num_units);
+  sum_units(token_scores, num_tokens, spec.unit_tokens, scores);
+}
+
+/// The kernel ran and was timed; a replayed run takes what the trace says.
+void RealMachine::Score::after() {
+  keys = LayerView{};
+  const traces::ImportanceSource* replayed = machine->options_.selections;
+  if (replayed == nullptr) return;
+  scores.num_groups = replayed->num_groups(spec.grouping);
+  scores.values.resize(static_cast<std::size_t>(scores.num_groups) * scores.num_units);
+  replayed->unit_scores({.request = request->importance_id,
+                         .task = request->task,
+                         .prefix = request->stored_prefix,
+                         .layer_idx = context().layer_idx,
+                         .grouping = spec.grouping},
+                        static_cast<int>(spec.unit_tokens), scores.values);
+}
+
+void RealMachine::Select::after() {
+  const auto& scored = static_cast<const Score&>(*scores);
+  machine->observer_.on_selection(*scored.request, context().layer_idx, scored.spec, scored.scores, *selection);
+  scores = nullptr;
+}
+
+void RealMachine::Attend::after() {
+  if (is_last_block) {
+    machine->placement_->end_layer(context());
+    Active& entry = machine->active(context().request);
+    if (entry.input.keep_views) entry.views[static_cast<std::size_t>(context().layer_idx)] = std::move(view);
+  }
+  view = LayerView{};
+}
+
+}  // namespace reprefill::engine

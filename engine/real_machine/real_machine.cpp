@@ -1,0 +1,380 @@
+#include "engine/real_machine/real_machine.hpp"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "core/pipeline/request.hpp"
+#include "engine/real_machine/operations.hpp"
+
+namespace reprefill::engine {
+
+using namespace pipeline;
+
+RealMachine::RealMachine(const RealMachineOptions& options, RealMachineObserver& observer)
+    : options_(options),
+      observer_(observer),
+      clock_(*options.clock),
+      staging_capacity_(options.system->staging()),
+      staging_free_(options.system->staging()),
+      compute_("rp-compute", completions_, clock_),
+      demand_copies_("rp-copy", completions_, clock_),
+      prefetch_copies_("rp-prefetch", completions_, clock_),
+      host_copies_("rp-host-copy", completions_, clock_),
+      host_("rp-host", completions_, clock_) {
+  const SystemEnvironment& environment = *options.environment;
+  const layout::StoreLayout* layout = options.system->store_layout();
+  placement_ = std::make_unique<Placement>(Placement::Options{.layout = layout,
+                                                              .system = options.system,
+                                                              .segment_tokens = environment.segment_tokens,
+                                                              .device = &device_pool_,
+                                                              .host = &host_pool_});
+  views_ = std::make_unique<LayerViewBuilder>(LayerViewBuilder::Options{.geometry = &environment.geometry,
+                                                                        .layout = layout,
+                                                                        .placement = placement_.get(),
+                                                                        .resident = options.resident,
+                                                                        .device = &device_pool_});
+}
+
+RealMachine::~RealMachine() {
+  // The kernel may still write to staging: wait for what was submitted before any block goes.
+  while (!reads_in_flight_.empty()) {
+    for (void* tag : reads_in_flight_) options_.reads->drop_unsubmitted(tag);
+    pollfd descriptor{.fd = options_.reads->event_fd(), .events = POLLIN, .revents = 0};
+    poll(&descriptor, 1, 100);
+    finished_reads_.clear();
+    options_.reads->harvest(finished_reads_);
+    for (const FinishedRead& read : finished_reads_) reads_in_flight_.erase(read.tag);
+  }
+}
+
+// ---- requests ----
+
+RealMachine::Active& RealMachine::active(std::uint32_t request) {
+  const auto found = active_.find(request);
+  REPREFILL_CHECK(found != active_.end(), "request {} is not known to the machine", request);
+  return *found->second;
+}
+
+void RealMachine::begin_request(const Request& request, RequestInput input) {
+  REPREFILL_CHECK(input.own_ids.size() == request.own_tokens, "request {} has {} own tokens and {} ids", request.id,
+                  request.own_tokens, input.own_ids.size());
+  auto entry = std::make_unique<Active>();
+  entry->first_position = request.stored_tokens;
+  entry->own_tokens = request.own_tokens;
+  entry->views.resize(static_cast<std::size_t>(options_.environment->geometry.num_layers));
+  entry->input = std::move(input);
+  active_[request.id] = std::move(entry);
+}
+
+std::int32_t RealMachine::first_token_id(std::uint32_t request) { return active(request).first_token; }
+std::span<const float> RealMachine::logits(std::uint32_t request) { return active(request).logits; }
+
+void RealMachine::run_on_compute(const std::function<void()>& work) {
+  LaneJob job;
+  job.work = work;
+  inline_job_ = &job;
+  compute_.enqueue(job);
+  while (inline_job_ != nullptr) wait();
+}
+
+void RealMachine::with_sequence(std::uint32_t request, const std::function<void(Sequence&)>& use) {
+  Active& entry = active(request);
+  run_on_compute([&] { use(*entry.sequence); });
+}
+
+void RealMachine::decode(std::uint32_t request, std::int32_t id) {
+  Active& entry = active(request);
+  REPREFILL_CHECK(entry.input.keep_views, "request {} keeps no views to decode with", request);
+  std::vector<reprefill::KvView> views;
+  for (LayerView& view : entry.views) views.push_back(view.resolve());
+  run_on_compute([&] { options_.executor->decode(*entry.sequence, id, views, entry.logits); });
+}
+
+void RealMachine::end_request(std::uint32_t request) { active_.erase(request); }
+
+void RealMachine::pin_identification_keys(std::span<const SegmentId> segments) {
+  const layout::StoreLayout& layout = *options_.system->store_layout();
+  const bool probes = !layout.auxiliary().probe_heads.empty();
+  const PieceKind kind = probes ? PieceKind::probe_keys : PieceKind::identification_keys;
+  for (const SegmentId segment : segments) {
+    const std::uint32_t tokens = options_.environment->segment_tokens(segment);
+    for (int layer = 0; layer < options_.environment->geometry.num_layers; ++layer) {
+      if (!probes && !layout.has_identification_keys(layer)) continue;
+      PieceList list;
+      list.add(PieceKey::make(segment, layer, kind, tokens), Bytes{});
+      const OpContext context{.request = kNoRequest, .layer_idx = layer};
+      const ReadOp op = read(context, list, ReadPriority::demand, {});
+      const Located staged = placement_->find_staged(context, list.keys.front());
+      while (!op->done()) wait();
+      const PartCopy copy{staged.block, staged.offset,
+                          std::make_shared<Block>(host_pool_, placement_->part_bytes(list.keys.front()))};
+      copy.destination->take();
+      copy.run();
+      placement_->pin(list.keys.front(), {.block = copy.destination});
+    }
+  }
+}
+
+// ---- the driver's loop ----
+
+void RealMachine::begin(OpState& op) {
+  auto& work = dynamic_cast<Work&>(op);
+  work.span.ready = clock_.now();
+  occupancy_.enter(work.span);
+  work.run();
+}
+
+void RealMachine::finish(Work& work) {
+  occupancy_.leave(work.span);
+  observer_.on_span(work.span);
+  work.after();
+  complete(work.op());
+}
+
+void RealMachine::wait() {
+  REPREFILL_CHECK(num_unfinished() > 0 || inline_job_ != nullptr, "deadlock: nothing is under way");
+  pollfd descriptors[] = {{.fd = completions_.event_fd(), .events = POLLIN, .revents = 0},
+                          {.fd = options_.reads ? options_.reads->event_fd() : -1, .events = POLLIN, .revents = 0}};
+  if (poll(descriptors, 2, -1) < 0 && errno != EINTR) {
+    throw MachineError(fmt::format("poll: {}", std::strerror(errno)));
+  }
+  std::vector<Work*> done;
+  harvest_lanes(done);
+  if (options_.reads != nullptr) harvest_reads(done);
+  // Completions of one batch resume in operation order, whatever thread was quicker (design 4).
+  std::sort(done.begin(), done.end(), [](const Work* a, const Work* b) { return a->number < b->number; });
+  for (Work* work : done) finish(*work);
+}
+
+void RealMachine::harvest_lanes(std::vector<Work*>& done) {
+  drained_.clear();
+  completions_.drain(drained_);
+  for (const LaneCompletion& completion : drained_) {
+    if (completion.job == inline_job_) inline_job_ = nullptr;
+    if (completion.failure) std::rethrow_exception(completion.failure);
+    auto* work = dynamic_cast<LaneWork*>(completion.job);
+    if (work == nullptr) continue;
+    work->span.start = completion.start;
+    work->span.end = completion.end;
+    done.push_back(work);
+  }
+}
+
+void RealMachine::harvest_reads(std::vector<Work*>& done) {
+  finished_reads_.clear();
+  options_.reads->harvest(finished_reads_);
+  for (const FinishedRead& finished : finished_reads_) {
+    reads_in_flight_.erase(finished.tag);
+    if (finished.failure) std::rethrow_exception(finished.failure);
+    auto* read = static_cast<Read*>(finished.tag);
+    read->span.start = finished.start;
+    read->span.end = finished.end;
+    done.push_back(read);
+  }
+}
+
+template <typename State>
+boost::intrusive_ptr<State> RealMachine::make(OpKind kind, OpContext context, record::Operation operation,
+                                              record::Resource resource, Bytes bytes) {
+  boost::intrusive_ptr<State> op(new State(kind, context));
+  op->machine = this;
+  op->number = next_number_++;
+  op->span = record::Span{.operation = operation,
+                          .resource = resource,
+                          .request = context.request,
+                          .layer_idx = context.layer_idx,
+                          .bytes = bytes,
+                          .issued = clock_.now()};
+  return op;
+}
+
+// ---- storage ----
+
+ReadOp RealMachine::read(OpContext context, PieceList pieces, ReadPriority priority, const Deps& deps) {
+  const bool demand = priority == ReadPriority::demand;
+  const bool keys = !pieces.empty() && (pieces.keys.front().kind() == PieceKind::identification_keys ||
+                                        pieces.keys.front().kind() == PieceKind::probe_keys);
+  auto op = make<Read>(OpKind::read, context, keys ? record::Operation::read_keys : record::Operation::read,
+                       demand ? record::Resource::ssd_demand : record::Resource::ssd_prefetch);
+  const SoftwarePath& path = options_.environment->path;
+  layout::plan_reads(
+      pieces.keys, *options_.system->store_layout(), options_.environment->segment_tokens,
+      {.max_request_bytes = path.max_request_bytes, .merge = path.merge_reads, .max_merge_gap = path.max_merge_gap},
+      plan_);
+  op->requested = op->span.bytes = plan_.requested_bytes;
+  op->num_requests = plan_.requests.size();
+  op->demand = demand;
+  if (demand) op->staging = plan_.requested_bytes;
+  op->lay_out(plan_, options_.reads->staging());
+  op->pieces = pieces;
+  for (std::size_t i = 0; i < plan_.requests.size(); ++i) {
+    const layout::ReadRequest& request = plan_.requests[i];
+    for (std::uint32_t p = request.first_piece; p < request.first_piece + request.num_pieces; ++p) {
+      const layout::PlannedPiece& piece = plan_.pieces[p];
+      if (piece.offset < request.offset) continue;  // noted with the request that holds its first byte
+      placement_->note_read(context, pieces.keys[piece.list_index], op->locate(i, piece.offset));
+    }
+  }
+  issue(op, deps);
+  return op;
+}
+
+/// Staging is granted to demand reads in the order in which they became ready; prefetch has buffers of its own.
+void RealMachine::begin_read(Read& read) {
+  REPREFILL_CHECK(read.staging <= staging_capacity_, "a read of {} bytes does not fit the staging of {}",
+                  read.staging.value, staging_capacity_.value);
+  if (read.staging.value == 0) {
+    submit(read);
+    return;
+  }
+  waiting_for_staging_.push_back(&read);
+  grant_staging();
+}
+
+void RealMachine::grant_staging() {
+  while (!waiting_for_staging_.empty() && waiting_for_staging_.front()->staging <= staging_free_) {
+    Read* read = waiting_for_staging_.front();
+    waiting_for_staging_.pop_front();
+    staging_free_ -= read->staging;
+    submit(*read);
+  }
+}
+
+void RealMachine::submit(Read& read) {
+  read.submitted = true;
+  reads_in_flight_.insert(&read);
+  options_.reads->submit(&read, read.take_ranges(), read.demand);
+}
+
+Op RealMachine::write(OpContext context, SegmentId segment, Bytes, const Deps&) {
+  REPREFILL_CHECK(false, "request {} appends segment {}: the engine stores prefixes with `reprefill store`",
+                  context.request, segment.value);
+  return nullptr;
+}
+
+void RealMachine::detach(const Op& op, bool drop_unsubmitted) {
+  auto* read = dynamic_cast<Read*>(op.get());
+  if (!drop_unsubmitted || read == nullptr || read->done() || !read->submitted) return;
+  options_.reads->drop_unsubmitted(read);
+}
+
+// ---- copies ----
+
+WorkLane& RealMachine::lane_of(record::Resource resource) {
+  switch (resource) {
+    case record::Resource::link_h2d_copy:
+      return prefetch_copies_;
+    case record::Resource::link_h2d_gather:
+      return demand_copies_;
+    case record::Resource::link_d2h:
+    case record::Resource::host_memory:
+      return host_copies_;
+    case record::Resource::host:
+      return host_;
+    default:
+      return compute_;
+  }
+}
+
+Op RealMachine::copy(OpContext context, PieceList pieces, CopyRoute route, const Deps& deps) {
+  static constexpr record::Resource kResources[] = {
+      record::Resource::link_h2d_gather, record::Resource::link_h2d_copy, record::Resource::host_memory,
+      record::Resource::link_h2d_gather, record::Resource::link_d2h,      record::Resource::link_d2h};
+  auto op = make<Copy>(OpKind::copy, context, record::Operation::copy, kResources[static_cast<std::size_t>(route)],
+                       pieces.bytes);
+  Deps all = deps;
+  op->copies = placement_->plan_copy(context, pieces, route, op, all);
+  if (route == CopyRoute::staging_to_gpu_demand || route == CopyRoute::staging_to_host_tier) {
+    for (const Op& dependency : deps) {
+      auto* read = dynamic_cast<Read*>(dependency.get());
+      if (read == nullptr || read->staging.value == 0) continue;
+      ++read->num_copies;
+      op->sources.emplace_back(read);
+    }
+  }
+  op->work = [work = op.get()] {
+    for (const PartCopy& copy : work->copies) copy.run();
+  };
+  issue(op, all);
+  return op;
+}
+
+// ---- compute ----
+
+Op RealMachine::project(OpContext context, TokenRange range, const Deps& deps) {
+  auto op = make<LaneWork>(OpKind::project, context, record::Operation::project, record::Resource::gpu_compute);
+  op->work = [this, &entry = active(context.request), layer = context.layer_idx, range] {
+    if (!entry.sequence) entry.sequence = options_.executor->begin(entry.input.own_ids, entry.first_position);
+    options_.executor->project(*entry.sequence, layer, {range.first, range.count});
+  };
+  issue(op, deps);
+  return op;
+}
+
+ScoreOp RealMachine::score(OpContext context, const Request& request, const ScoreSpec& spec, const Deps& deps) {
+  auto op = make<Score>(OpKind::score, context, record::Operation::score, record::Resource::scoring);
+  op->request = &request;
+  op->spec = spec;
+  op->keys = views_->scoring_keys(context, request, spec.kind, op);
+  Deps all = deps;
+  all.add(op->keys.deps);
+  op->work = [this, work = op.get(), &entry = active(context.request)] { work->compute(options_, *entry.sequence); };
+  issue(op, all);
+  return op;
+}
+
+SelectOp RealMachine::select(OpContext context, const ScoreOp& scores, const SelectionRule& rule) {
+  auto op = make<Select>(OpKind::select, context, record::Operation::select, record::Resource::scoring);
+  op->scores = scores;
+  op->rule = rule;
+  op->work = [work = op.get()] { work->choose(); };
+  issue(op, Op(scores));
+  return op;
+}
+
+Op RealMachine::attend(OpContext context, const Request& request, TokenRange range, const pipeline::KvView& view,
+                       const Deps& deps) {
+  auto op = make<Attend>(OpKind::attend, context, record::Operation::attend, record::Resource::gpu_compute);
+  op->is_last_block = range.first + range.count == request.own_tokens;
+  op->view = views_->attention(context, request, view, op);
+  if (range.first == 0) observer_.on_attend(request, context.layer_idx, view);
+  Deps all = deps;
+  all.add(op->view.deps);
+  op->work = [this, work = op.get(), &entry = active(context.request), range] {
+    for (const PartCopy& copy : work->view.adopted) copy.run();
+    options_.executor->attend(*entry.sequence, work->context().layer_idx, {range.first, range.count},
+                              work->view.resolve());
+  };
+  issue(op, all);
+  return op;
+}
+
+Op RealMachine::first_token(OpContext context, const Deps& deps) {
+  auto op = make<LaneWork>(OpKind::first_token, context, record::Operation::first_token, record::Resource::gpu_compute);
+  op->work = [this, &entry = active(context.request)] {
+    entry.logits.resize(static_cast<std::size_t>(options_.environment->geometry.vocab));
+    options_.executor->logits(*entry.sequence, entry.logits);
+    entry.first_token = argmax(entry.logits);
+  };
+  issue(op, deps);
+  return op;
+}
+
+/// The framework time of a prototype is charged by the simulator only: the engine does not sleep (design 5). Cache
+/// decisions were taken when they were issued; nothing is left of their update.
+Op RealMachine::host(OpContext context, HostTask task, const Deps& deps) {
+  static constexpr record::Operation kOperations[] = {record::Operation::framework, record::Operation::tokenise,
+                                                      record::Operation::look_up, record::Operation::cache_update};
+  auto op = make<LaneWork>(OpKind::host, context, kOperations[static_cast<std::size_t>(task.kind)],
+                           record::Resource::host);
+  Active& entry = active(context.request);
+  if (task.kind == HostTaskKind::tokenise) op->work = entry.input.tokenise;
+  if (task.kind == HostTaskKind::look_up) op->work = entry.input.look_up;
+  issue(op, deps);
+  return op;
+}
+
+}  // namespace reprefill::engine

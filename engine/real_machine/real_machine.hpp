@@ -1,0 +1,147 @@
+// The machine in wall time: io_uring (or buffered) reads from a prefix store, copies between tiers, and the CPU
+// executor. On it the "GPU" tier is a pool in host memory.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <span>
+
+#include "core/layout/read_planner.hpp"
+#include "core/pipeline/machine_core.hpp"
+#include "core/pipeline/system.hpp"
+#include "core/record/queue_occupancy.hpp"
+#include "engine/executor/cpu/cpu_executor.hpp"
+#include "engine/real_machine/layer_view.hpp"
+#include "engine/real_machine/read_source.hpp"
+#include "engine/real_machine/work_lane.hpp"
+#include "traces/importance/recorded_importance.hpp"
+
+namespace reprefill::engine {
+
+/// Told of every span as its operation ends, and of every selection with the scores that led to it.
+class RealMachineObserver {
+ public:
+  virtual ~RealMachineObserver() = default;
+  virtual void on_span(const record::Span& span) = 0;
+  virtual void on_selection(const pipeline::Request& request, int layer_idx, const pipeline::ScoreSpec& spec,
+                            const pipeline::Scores& scores, const pipeline::Selection& selection) = 0;
+  /// Once per layer, when attention is issued.
+  virtual void on_attend(const pipeline::Request& request, int layer_idx, const pipeline::KvView& view) = 0;
+};
+
+struct RealMachineOptions {
+  const RunClock* clock = nullptr;
+  CpuExecutor* executor = nullptr;
+  pipeline::System* system = nullptr;
+  const pipeline::SystemEnvironment* environment = nullptr;
+  ReadSource* reads = nullptr;   // null: the system stores nothing
+  ResidentKv resident = nullptr;  // for `resident`
+  const traces::ImportanceSource* selections = nullptr;  // replayed: kernels run and are timed, their result is not used
+};
+
+/// Stands for operations that belong to no request.
+inline constexpr std::uint32_t kNoRequest = 0xffffffff;
+
+/// What a request brings besides its counts.
+struct RequestInput {
+  std::vector<std::int32_t> own_ids;
+  std::function<void()> tokenise = nullptr;  // the work that the span measures; the ids are known already
+  std::function<void()> look_up = nullptr;
+  bool keep_views = false;  // for tokens after the first
+};
+
+class RealMachine final : public pipeline::MachineCore {
+ public:
+  RealMachine(const RealMachineOptions& options, RealMachineObserver& observer);
+  ~RealMachine() override;
+
+  /// Before the request's coroutine starts.
+  void begin_request(const pipeline::Request& request, RequestInput input);
+  /// Once the coroutine is done, and after each decoded token: the logits of the last token, [vocab].
+  std::span<const float> logits(std::uint32_t request);
+  std::int32_t first_token_id(std::uint32_t request);
+  /// One more token of a request that keeps its views, through all layers. Requests in flight share the compute lane.
+  void decode(std::uint32_t request, std::int32_t id);
+  /// Runs on the compute lane, the only thread that may use the executor; returns when it is done.
+  void run_on_compute(const std::function<void()>& work);
+  /// The same, with the request's sequence.
+  void with_sequence(std::uint32_t request, const std::function<void(Sequence&)>& use);
+  void end_request(std::uint32_t request);
+
+  /// Keys that are always in host memory, by the system's choice: read before the first request.
+  void pin_identification_keys(std::span<const SegmentId> segments);
+
+  /// Blocks until something is done, completes what is, in the order in which it was issued.
+  void wait();
+  Nanoseconds now() const { return clock_.now(); }
+  Bytes device_peak() const { return device_pool_.peak(); }
+  Bytes host_peak() const { return host_pool_.peak(); }
+
+  pipeline::ReadOp read(pipeline::OpContext, pipeline::PieceList, pipeline::ReadPriority,
+                        const pipeline::Deps&) override;
+  pipeline::Op write(pipeline::OpContext, SegmentId, Bytes, const pipeline::Deps&) override;
+  pipeline::Op copy(pipeline::OpContext, pipeline::PieceList, pipeline::CopyRoute, const pipeline::Deps&) override;
+  pipeline::Op project(pipeline::OpContext, pipeline::TokenRange, const pipeline::Deps&) override;
+  pipeline::ScoreOp score(pipeline::OpContext, const pipeline::Request&, const pipeline::ScoreSpec&,
+                          const pipeline::Deps&) override;
+  pipeline::SelectOp select(pipeline::OpContext, const pipeline::ScoreOp&, const pipeline::SelectionRule&) override;
+  pipeline::Op attend(pipeline::OpContext, const pipeline::Request&, pipeline::TokenRange, const pipeline::KvView&,
+                      const pipeline::Deps&) override;
+  pipeline::Op host(pipeline::OpContext, pipeline::HostTask, const pipeline::Deps&) override;
+  pipeline::Op first_token(pipeline::OpContext, const pipeline::Deps&) override;
+  void detach(const pipeline::Op&, bool drop_unsubmitted) override;
+
+ private:
+  class Work;
+  class Read;
+  class LaneWork;
+  class Copy;
+  class Score;
+  class Select;
+  class Attend;
+  struct Active;
+
+  template <typename State>
+  boost::intrusive_ptr<State> make(pipeline::OpKind kind, pipeline::OpContext context, record::Operation operation,
+                                   record::Resource resource, Bytes bytes = {});
+  void begin(pipeline::OpState& op) override;
+  void finish(Work& work);
+  void begin_read(Read& read);
+  void grant_staging();
+  void submit(Read& read);
+  void harvest_lanes(std::vector<Work*>& done);
+  void harvest_reads(std::vector<Work*>& done);
+  WorkLane& lane_of(record::Resource resource);
+  Active& active(std::uint32_t request);
+
+  RealMachineOptions options_;
+  RealMachineObserver& observer_;
+  const RunClock& clock_;
+  HeapPool device_pool_;
+  HeapPool host_pool_;
+  CompletionQueue completions_;
+  std::unique_ptr<Placement> placement_;
+  std::unique_ptr<LayerViewBuilder> views_;
+  record::QueueOccupancy occupancy_;
+  std::map<std::uint32_t, std::unique_ptr<Active>> active_;
+  std::uint64_t next_number_ = 0;
+  Bytes staging_capacity_;
+  Bytes staging_free_;
+  std::deque<Read*> waiting_for_staging_;  // unfinished, hence alive
+  std::set<void*> reads_in_flight_;
+  LaneJob* inline_job_ = nullptr;  // of run_on_compute
+  layout::ReadPlan plan_;                  // reused
+  std::vector<LaneCompletion> drained_;
+  std::vector<FinishedRead> finished_reads_;
+
+  // Last: their threads use the above and end first.
+  WorkLane compute_;
+  WorkLane demand_copies_;
+  WorkLane prefetch_copies_;
+  WorkLane host_copies_;
+  WorkLane host_;
+};
+
+}  // namespace reprefill::engine

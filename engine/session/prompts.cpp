@@ -1,0 +1,72 @@
+#include "engine/session/prompts.hpp"
+
+#include <fstream>
+
+#include "core/base/json.hpp"
+
+namespace reprefill::engine {
+namespace {
+
+constexpr std::int64_t kMaxTokens = 1 << 20;
+
+std::vector<ChatMessage> read_messages(const JsonValue& list) {
+  std::vector<ChatMessage> messages;
+  list.require_array();
+  for (std::size_t i = 0; i < list.json().size(); ++i) {
+    const JsonValue message = list.element(i);
+    message.require_object().refuse_unknown_keys({"role", "content"});
+    messages.push_back({.role = message.key("role").as_string(), .content = message.key("content").as_string()});
+  }
+  return messages;
+}
+
+std::vector<std::int32_t> read_ids(const JsonValue& list) {
+  std::vector<std::int32_t> ids;
+  list.require_array();
+  for (std::size_t i = 0; i < list.json().size(); ++i) {
+    ids.push_back(static_cast<std::int32_t>(list.element(i).as_integer(0, (1 << 30), "token id")));
+  }
+  if (ids.empty()) list.fail_expected("at least one token id");
+  return ids;
+}
+
+Prompt read_prompt(const JsonValue& line, const Tokenizer& tokenizer, std::size_t number,
+                   std::uint32_t default_max_tokens) {
+  line.require_object().refuse_unknown_keys({"id", "prompt", "prefix", "suffix", "messages", "ids", "max_tokens"});
+  Prompt prompt{.name = std::to_string(number), .max_tokens = default_max_tokens};
+  if (line.has("id")) {
+    const JsonValue id = line.key("id");
+    prompt.name = id.json().is_number_integer() ? id.json().dump() : id.as_string();
+  }
+  if (line.has("max_tokens")) {
+    prompt.max_tokens = static_cast<std::uint32_t>(line.key("max_tokens").as_integer(1, kMaxTokens, "tokens"));
+  }
+  const int num_forms = line.has("prompt") + line.has("prefix") + line.has("messages") + line.has("ids");
+  if (num_forms != 1) line.fail_expected("one of prompt, prefix with suffix, messages, ids");
+  if (line.has("prompt")) prompt.text = line.key("prompt").as_string();
+  if (line.has("prefix")) prompt.text = line.key("prefix").as_string() + line.key("suffix").as_string();
+  if (line.has("messages")) prompt.text = tokenizer.apply_chat_template(read_messages(line.key("messages")));
+  if (line.has("ids")) prompt.ids = read_ids(line.key("ids"));
+  if (prompt.text.empty() && prompt.ids.empty()) line.fail_expected("a prompt that is not empty");
+  return prompt;
+}
+
+}  // namespace
+
+std::vector<Prompt> read_prompts(const std::filesystem::path& file, const Tokenizer& tokenizer,
+                                 std::uint32_t default_max_tokens) {
+  std::ifstream in(file);
+  if (!in) throw ConfigError(fmt::format("{}: cannot open the file of requests", file.string()));
+  std::vector<Prompt> prompts;
+  std::string text;
+  for (std::size_t number = 1; std::getline(in, text); ++number) {
+    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string origin = fmt::format("{}: line {}", file.string(), number);
+    const Json json = parse_json(text, origin);
+    prompts.push_back(read_prompt(JsonValue(json, origin), tokenizer, prompts.size(), default_max_tokens));
+  }
+  if (prompts.empty()) throw ConfigError(fmt::format("{}: no requests in it", file.string()));
+  return prompts;
+}
+
+}  // namespace reprefill::engine

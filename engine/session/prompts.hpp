@@ -1,0 +1,26 @@
+// What a user asks the engine: one prompt, or a file of them.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/tokenizer/tokenizer.hpp"
+
+namespace reprefill::engine {
+
+struct Prompt {
+  std::string name;               // for output; its number where the file names none
+  std::string text;               // empty where the file gives ids
+  std::vector<std::int32_t> ids;  // of the whole prompt, stored prefix included
+  std::uint32_t max_tokens = 1;   // to generate
+};
+
+/// JSONL, one request a line: `prompt`, or `prefix` and `suffix` (joined), or `messages` [{role, content}] (the
+/// tokenizer's chat template), or `ids`; optional `id` and `max_tokens`. Throws ConfigError naming file, line and key.
+std::vector<Prompt> read_prompts(const std::filesystem::path& file, const Tokenizer& tokenizer,
+                                 std::uint32_t default_max_tokens);
+
+}  // namespace reprefill::engine

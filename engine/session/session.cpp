@@ -1,0 +1,317 @@
+#include "engine/session/session.hpp"
+
+#include <algorithm>
+#include <list>
+
+#include "engine/session/stored_kv.hpp"
+#include "engine/session/store_reads.hpp"
+#include "engine/store/system_layouts.hpp"
+
+namespace reprefill::engine {
+
+using namespace pipeline;
+
+Model Model::open(const std::filesystem::path& folder, const std::filesystem::path& tokenizer,
+                  const CpuExecutorOptions& options) {
+  Model model;
+  model.checkpoint = std::make_unique<Checkpoint>(Checkpoint::open(folder));
+  model.tokenizer =
+      std::make_unique<Tokenizer>(Tokenizer::open(tokenizer.empty() ? folder / "tokenizer.json" : tokenizer));
+  model.tokenizer->check_against_vocab(model.checkpoint->geometry().vocab);
+  model.executor = std::make_unique<CpuExecutor>(*model.checkpoint, options);
+  return model;
+}
+
+namespace {
+
+/// A request in flight: its coroutine and what it has done so far.
+struct InFlight {
+  std::size_t index = 0;  // of its prompt
+  RequestOutcome outcome;
+  Task task;
+};
+
+/// TTFT ends with the first-token operation, not with the resumption of the coroutine that waited for it.
+Nanoseconds first_token_time(const RequestOutcome& outcome) {
+  for (const record::Span& span : outcome.spans) {
+    if (span.operation == record::Operation::first_token) return span.end;
+  }
+  REPREFILL_CHECK(false, "request {} ended without a first token", outcome.request.id);
+  return {};
+}
+
+SoftwarePath resolve_path(const SessionOptions& options) {
+  SoftwarePath path = default_software_path(options.path);
+  software_path_params().read(JsonValue(options.path_params, "software path"), path);
+  return path;
+}
+
+}  // namespace
+
+struct Session::Impl final : RealMachineObserver {
+  Impl(Model& model, Store* store, const SessionOptions& options);
+
+  void on_span(const record::Span& span) override;
+  void on_selection(const Request& request, int layer_idx, const ScoreSpec& spec, const Scores& scores,
+                    const Selection& selection) override;
+  void on_attend(const Request& request, int layer_idx, const KvView& view) override;
+
+  Request resolve(std::span<const std::int32_t> ids, std::uint32_t number) const;
+  void check_fits(const Request& request) const;
+  void start(const Prompt& prompt, std::size_t index);
+  void collect_finished(std::vector<RequestOutcome>& outcomes);
+  void finish(InFlight& request);
+  void generate(InFlight& request, std::uint32_t max_tokens);
+  void open_reads(const SessionOptions& options);
+  void record_full(const Request& request, std::span<const std::int32_t> own_ids);
+  std::vector<std::int32_t> ids_of(const Prompt& prompt) const {
+    return prompt.ids.empty() ? model.tokenizer->encode(prompt.text) : prompt.ids;
+  }
+
+  Model& model;
+  Store* store;
+  SessionOptions options;
+  SystemEnvironment environment;
+  Json resolved;
+  std::unique_ptr<System> system;
+  cache::DecisionLog decisions;
+  std::unique_ptr<ResidentPrefixes> resident;
+  std::unique_ptr<StoreReads> reads;
+  RunClock clock;
+  std::unique_ptr<RealMachine> machine;
+  std::uint32_t next_number = 0;
+
+  // Of the call to `serve` in progress.
+  std::span<const Prompt> prompts;
+  const SessionCallbacks* callbacks = nullptr;
+  ImportanceRecorder* recorder = nullptr;
+  std::list<InFlight> in_flight;  // after the machine: coroutines let go of its operations first
+};
+
+Session::Impl::Impl(Model& opened, Store* opened_store, const SessionOptions& wanted)
+    : model(opened), store(opened_store), options(wanted) {
+  environment.geometry = model.checkpoint->geometry();
+  environment.path = resolve_path(options);
+  environment.max_in_flight = options.max_in_flight;
+  if (store != nullptr) {
+    environment.store_block_tokens = store->manifest().store_block_tokens;
+    environment.segment_tokens = [this](SegmentId segment) { return store->segment(segment).num_tokens(); };
+  }
+  const Json name = options.system;
+  const SystemEntry& entry = find_system(JsonValue(name, "--system"));
+  const Json params = entry.resolve(JsonValue(options.system_params, "--set"), options.path);
+  resolved = {{"system", entry.name}, {"params", params}, {"path", software_path_params().write(environment.path)}};
+  system = entry.make(params, environment);
+  if (system->cache() != nullptr) system->cache()->set_decision_log(&decisions);
+  if (system->reuses_prefix() && store == nullptr) {
+    throw ConfigError(fmt::format("--store: {} reuses stored prefixes and needs a store", entry.name));
+  }
+  if (system->store_layout() != nullptr) {
+    open_reads(options);
+  } else if (system->reuses_prefix()) {
+    resident = std::make_unique<ResidentPrefixes>(*store);
+  }
+  machine = std::make_unique<RealMachine>(
+      RealMachineOptions{.clock = &clock,
+                         .executor = model.executor.get(),
+                         .system = system.get(),
+                         .environment = &environment,
+                         .reads = reads.get(),
+                         .resident = [this](SegmentId segment, int layer) { return resident->layer(segment, layer); },
+                         .selections = options.selections},
+      *this);
+  if (system->pins_identification_keys()) {
+    std::vector<SegmentId> segments;
+    for (std::uint32_t i = 0; i < store->num_segments(); ++i) segments.push_back(SegmentId{i});
+    machine->pin_identification_keys(segments);
+  }
+}
+
+/// Staging is locked memory: no more of it than the longest stored path can fill.
+void Session::Impl::open_reads(const SessionOptions& wanted) {
+  std::uint64_t longest = 0;
+  for (std::uint32_t i = 0; i < store->num_segments(); ++i) {
+    std::uint64_t tokens = 0;
+    for (const SegmentSpan& span : store->path_of(SegmentId{i})) tokens += span.num_tokens;
+    longest = std::max(longest, tokens);
+  }
+  const std::uint64_t per_request = 2 * longest * environment.geometry.kv_bytes_per_token().value + (1u << 20);
+  const std::uint64_t needed = per_request * static_cast<std::uint64_t>(environment.max_in_flight);
+  reads = open_store_reads({.store = store,
+                            .layout_idx = store->layout_for(make_stored_layout(*system->store_layout())),
+                            .path = &environment.path,
+                            .staging = std::min(system->staging(), Bytes{needed}),
+                            .buffered = wanted.buffered_reads || wanted.path == PathKind::prototype,
+                            .unregistered_buffers = wanted.unregistered_buffers,
+                            .verify = wanted.verify_reads},
+                           clock);
+}
+
+void Session::Impl::on_span(const record::Span& span) {
+  for (InFlight& request : in_flight) {
+    if (request.outcome.request.id == span.request) request.outcome.spans.push_back(span);
+  }
+}
+
+void Session::Impl::on_selection(const Request& request, int layer_idx, const ScoreSpec& spec, const Scores& scores,
+                                 const Selection& selection) {
+  if (recorder != nullptr && recorder->mode() == RecordMode::as_run) {
+    recorder->add_selection(request, layer_idx, spec, scores, selection);
+  }
+}
+
+void Session::Impl::on_attend(const Request& request, int layer_idx, const KvView& view) {
+  if (callbacks->on_attend) callbacks->on_attend(request, layer_idx, view);
+}
+
+Request Session::Impl::resolve(std::span<const std::int32_t> ids, std::uint32_t number) const {
+  Request request;
+  request.id = number;
+  request.importance_id = number;
+  request.prompt_tokens = static_cast<std::uint32_t>(ids.size());
+  if (ids.empty()) throw ConfigError(fmt::format("request {}: the prompt has no tokens", number));
+  if (system->reuses_prefix()) {
+    // At least one token is computed: the one whose logits are wanted.
+    request.stored_prefix = store->match(ids.first(ids.size() - 1));
+    for (const SegmentSpan& span : request.stored_prefix) request.stored_tokens += span.num_tokens;
+  }
+  request.own_tokens = request.prompt_tokens - request.stored_tokens;
+  request.hit_trace_tokens = request.stored_tokens;
+  check_fits(request);
+  return request;
+}
+
+/// Reads and workspace are bounded; a request that no amount of waiting makes fit is refused, with the numbers.
+void Session::Impl::check_fits(const Request& request) const {
+  const Bytes needed = system->one_layer_working_set(request.stored_tokens);
+  const Bytes workspace{system->workspace().value / static_cast<std::uint64_t>(environment.max_in_flight)};
+  const auto refuse = [&](const char* key, Bytes found) {
+    throw ConfigError(fmt::format(
+        "{}: one layer of a request with {} stored tokens needs {} bytes, a request has {}; set {} higher", key,
+        request.stored_tokens, needed.value, found.value, key));
+  };
+  if (needed.value == 0) return;
+  if (needed > workspace) refuse("workspace_bytes", workspace);
+  if (needed > system->staging()) refuse("staging_bytes", system->staging());
+}
+
+void Session::Impl::start(const Prompt& prompt, std::size_t index) {
+  const std::vector<std::int32_t> ids = ids_of(prompt);
+  InFlight& entry = in_flight.emplace_back();
+  entry.index = index;
+  entry.outcome.name = prompt.name;
+  entry.outcome.request = resolve(ids, next_number++);
+  const Request& request = entry.outcome.request;
+  RequestInput input;
+  input.own_ids.assign(ids.begin() + request.stored_tokens, ids.end());
+  input.keep_views = prompt.max_tokens > 1 || callbacks->after_first_token;
+  // Tokenising and look-up were needed to know the request; here they are done again where the request waits for them.
+  if (prompt.ids.empty()) input.tokenise = [this, &prompt] { model.tokenizer->encode(prompt.text); };
+  if (store != nullptr) input.look_up = [this, ids] { store->match(ids); };
+  if (resident) resident->load(request.stored_prefix, environment.geometry.num_layers);
+  if (recorder != nullptr && recorder->mode() == RecordMode::full) record_full(request, input.own_ids);
+  machine->begin_request(request, std::move(input));
+  entry.outcome.arrival = entry.outcome.admission = machine->now();
+  entry.task = system->serve(*machine, entry.outcome.request);
+  entry.task.start();
+}
+
+/// Scores of the whole prefix at every layer, under full KV: a forward pass of its own, before the request.
+void Session::Impl::record_full(const Request& request, std::span<const std::int32_t> own_ids) {
+  if (request.stored_tokens == 0) return;
+  machine->run_on_compute([&] {
+    StoredKv kv(*store);
+    std::vector<StoredKv::Layer> layers;
+    const std::unique_ptr<Sequence> sequence = model.executor->begin(own_ids, request.stored_tokens);
+    const OwnRange all{0, request.own_tokens};
+    for (int layer = 0; layer < environment.geometry.num_layers; ++layer) {
+      const std::vector<KvPage> pages = kv.read_prefix(request.stored_prefix, layer, layers);
+      std::vector<KeyPage> key_pages;
+      for (const KvPage& page : pages) key_pages.push_back({.keys = page.keys, .num_tokens = page.num_tokens});
+      model.executor->project(*sequence, layer, all);
+      recorder->add_layer(*model.executor, *sequence, request, layer,
+                          {.pages = key_pages,
+                           .num_tokens = request.stored_tokens,
+                           .num_heads = environment.geometry.num_kv_heads});
+      model.executor->attend(*sequence, layer, all, {.pages = pages, .num_tokens = request.stored_tokens});
+    }
+  });
+}
+
+void Session::Impl::collect_finished(std::vector<RequestOutcome>& outcomes) {
+  for (auto entry = in_flight.begin(); entry != in_flight.end();) {
+    if (!entry->task.done()) {
+      ++entry;
+      continue;
+    }
+    entry->task.check();
+    finish(*entry);
+    outcomes[entry->index] = std::move(entry->outcome);
+    entry = in_flight.erase(entry);
+  }
+}
+
+void Session::Impl::finish(InFlight& entry) {
+  RequestOutcome& outcome = entry.outcome;
+  const std::uint32_t id = outcome.request.id;
+  outcome.first_token = first_token_time(outcome);
+  outcome.time = record::classify_time(outcome.arrival, outcome.admission, outcome.first_token, outcome.spans);
+  outcome.generated = {machine->first_token_id(id)};
+  if (options.keep_logits) {
+    const std::span<const float> logits = machine->logits(id);
+    outcome.first_logits.assign(logits.begin(), logits.end());
+  }
+  if (callbacks->after_first_token) callbacks->after_first_token(*machine, outcome.request, outcome);
+  generate(entry, prompts[entry.index].max_tokens);
+  machine->end_request(id);
+  if (!options.keep_spans) outcome.spans.clear();
+  if (callbacks->on_outcome) callbacks->on_outcome(outcome);
+}
+
+/// Greedy. Every layer sees of the prefix what the first token saw.
+void Session::Impl::generate(InFlight& entry, std::uint32_t max_tokens) {
+  const std::vector<std::int32_t>& ends = model.checkpoint->config().end_of_sequence_ids;
+  std::vector<std::int32_t>& generated = entry.outcome.generated;
+  while (generated.size() < max_tokens && std::find(ends.begin(), ends.end(), generated.back()) == ends.end()) {
+    machine->decode(entry.outcome.request.id, generated.back());
+    generated.push_back(argmax(machine->logits(entry.outcome.request.id)));
+  }
+}
+
+Session::Session(Model& model, Store* store, const SessionOptions& options)
+    : impl_(std::make_unique<Impl>(model, store, options)) {}
+Session::~Session() = default;
+
+std::vector<RequestOutcome> Session::serve(std::span<const Prompt> prompts, const SessionCallbacks& callbacks,
+                                           ImportanceRecorder* recorder) {
+  Impl& impl = *impl_;
+  impl.prompts = prompts;
+  impl.callbacks = &callbacks;
+  impl.recorder = recorder;
+  std::vector<RequestOutcome> outcomes(prompts.size());
+  const auto limit = static_cast<std::size_t>(impl.environment.max_in_flight);
+  for (std::size_t next = 0; next < prompts.size() || !impl.in_flight.empty();) {
+    if (callbacks.interrupted != nullptr && *callbacks.interrupted) throw Interrupted();
+    while (next < prompts.size() && impl.in_flight.size() < limit) impl.start(prompts[next], next), ++next;
+    impl.machine->resume_ready();
+    impl.collect_finished(outcomes);
+    const bool is_full = impl.in_flight.size() == limit || next == prompts.size();
+    if (!impl.in_flight.empty() && is_full && !impl.machine->has_ready()) impl.machine->wait();
+  }
+  // Demotions and unneeded prefetch of the last requests: nothing waits for them, but their memory is still in use.
+  while (impl.machine->num_unfinished() > 0) impl.machine->wait();
+  return outcomes;
+}
+
+Request Session::resolve(const Prompt& prompt, std::uint32_t number) const {
+  return impl_->resolve(impl_->ids_of(prompt), number);
+}
+const System& Session::system() const { return *impl_->system; }
+const SoftwarePath& Session::path() const { return impl_->environment.path; }
+const Json& Session::resolved() const { return impl_->resolved; }
+std::string Session::describe_storage() const { return impl_->reads ? impl_->reads->describe() : "no reads"; }
+const cache::DecisionLog& Session::decisions() const { return impl_->decisions; }
+Bytes Session::device_peak() const { return impl_->machine->device_peak(); }
+Bytes Session::host_peak() const { return impl_->machine->host_peak(); }
+
+}  // namespace reprefill::engine
