@@ -23,6 +23,8 @@ int main(int argc, char** argv) {
   try {
     const cli::Environment environment = cli::find_environment(argv[0]);
     cli::add_sweep(app, environment);
+    cli::add_run(app, environment);
+    cli::add_tokenize(app, environment);
     cli::add_simulate(app, environment);
     cli::add_check(app, environment);
     cli::add_trace(app, environment);
@@ -30,6 +32,7 @@ int main(int argc, char** argv) {
     cli::add_profile(app, environment);
     cli::add_plot(app, environment);
     cli::add_schema(app, environment);
+    cli::add_store(app, environment);
     app.parse(argc, argv);
     return static_cast<int>(ExitCode::success);
   } catch (const CLI::ParseError& error) {

@@ -1,10 +1,9 @@
 // `reprefill sweep`: the main job.
-#include <thread>
-
+#include "sim/sweep/sweep.hpp"
 #include "cli/verbs.hpp"
+#include "sim/simulation/result_row.hpp"
 #include "sim/sweep/parallel_runner.hpp"
 #include "sim/sweep/summary.hpp"
-#include "sim/sweep/sweep.hpp"
 
 namespace reprefill::cli {
 namespace {
@@ -22,9 +21,6 @@ struct SweepVerbOptions {
   std::optional<std::size_t> timeline;
 };
 
-/// One core a job: points are independent and bound by compute.
-std::size_t default_jobs() { return std::max(1u, std::thread::hardware_concurrency()); }
-
 void print_result(const sim::SweepSummary& summary, const sim::Scenario& scenario, const SweepVerbOptions& options,
                   const std::filesystem::path& out) {
   if (options.json) {
@@ -33,10 +29,12 @@ void print_result(const sim::SweepSummary& summary, const sim::Scenario& scenari
   }
   const auto form = options.markdown ? sim::TableForm::markdown : sim::TableForm::text;
   fmt::print("{}", sim::result_table(summary.rows, scenario.axis_names, form));
-  bool hypothetical = false, backlogged = false;
+  bool hypothetical = false, backlogged = false, timing_dependent = false, without_p95 = false;
   for (const Json& row : summary.rows) {
     hypothetical |= row.at("profile_kind") == "hypothetical";
     backlogged |= row.at("verdict") == "BACKLOGGED";
+    timing_dependent |= row.at("timing_dependent").get<bool>();
+    without_p95 |= row.at("ttft").contains("p95_note");
   }
   fmt::print("\n{} points", summary.rows.size());
   if (summary.num_resumed > 0) fmt::print(" ({} were done before)", summary.num_resumed);
@@ -44,6 +42,8 @@ void print_result(const sim::SweepSummary& summary, const sim::Scenario& scenari
              static_cast<double>(summary.num_events) / summary.wall_s / 1e6, out.string());
   if (hypothetical) fmt::print("The profile is hypothetical: datasheet numbers and assumptions, no measurement.\n");
   if (backlogged) fmt::print("! BACKLOGGED: requests arrived faster than they were served; not a steady TTFT.\n");
+  if (without_p95) fmt::print("P95 is not given with one request in flight and noise off: it is nearly the mean.\n");
+  if (timing_dependent) fmt::print("~ bytes and cache decisions depend on durations; compare distributions only.\n");
 }
 
 void run(SweepVerbOptions options, const Environment& environment) {
@@ -53,13 +53,16 @@ void run(SweepVerbOptions options, const Environment& environment) {
     throw ConfigError(fmt::format("--timeline: found {}; {} has points 0 to {}", *options.timeline, options.scenario,
                                   scenario.points.size() - 1));
   }
-  if (options.jobs == 0) options.jobs = default_jobs();
+  if (options.jobs == 0) options.jobs = sim::num_usable_cores();
   const std::filesystem::path out =
       options.out.empty() ? std::filesystem::path("results") / scenario.name : std::filesystem::path(options.out);
   sim::SharedInputs inputs(environment.scenario);
   for (const sim::Point& point : scenario.points) sim::check_inputs(point, inputs);
 
-  Json resolved = {{"schema_version", 1}, {"scenario", scenario.resolved}, {"points", Json::array()}};
+  Json resolved = {{"schema_version", 1},
+                   {"row_schema_version", sim::kRowSchemaVersion},
+                   {"scenario", scenario.resolved},
+                   {"points", Json::array()}};
   for (const sim::Point& point : scenario.points) {
     resolved["points"].push_back({{"label", point.label},
                                   {"axes", point.axes},
@@ -85,7 +88,8 @@ void add_sweep(CLI::App& app, const Environment& environment) {
   verb->add_option("scenario", options->scenario, "Scenario file (JSON)")->required();
   verb->add_option("--set", options->sets, "path=value or path=v1,v2 (an axis): wins over the file");
   verb->add_option("--out", options->out, "Result folder (default results/NAME)");
-  verb->add_option("--jobs", options->jobs, "Points simulated at the same time (default: all cores)")
+  verb->add_option("--jobs", options->jobs,
+                   "Points simulated at the same time (default: the cores that this process may use)")
       ->check(CLI::Range(1, 4096));
   CLI::Option* resume =
       verb->add_flag("--resume", options->resume, "Go on with an interrupted sweep: nothing lost, nothing repeated");

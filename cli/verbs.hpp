@@ -14,6 +14,8 @@ struct Environment {
 };
 Environment find_environment(const char* program);
 
+void add_run(CLI::App& app, const Environment& environment);
+void add_tokenize(CLI::App& app, const Environment& environment);
 void add_simulate(CLI::App& app, const Environment& environment);
 void add_sweep(CLI::App& app, const Environment& environment);
 void add_check(CLI::App& app, const Environment& environment);
@@ -22,6 +24,7 @@ void add_systems(CLI::App& app, const Environment& environment);
 void add_profile(CLI::App& app, const Environment& environment);
 void add_plot(CLI::App& app, const Environment& environment);
 void add_schema(CLI::App& app, const Environment& environment);
+void add_store(CLI::App& app, const Environment& environment);
 
 /// Reads all `--set` options.
 std::vector<sim::Override> overrides_of(const std::vector<std::string>& texts);

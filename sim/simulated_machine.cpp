@@ -1,6 +1,7 @@
 #include "sim/simulated_machine.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/pipeline/request.hpp"
 
@@ -13,9 +14,15 @@ class SimulatedMachine::Work {
  public:
   record::Span span;
   SimulatedMachine* machine = nullptr;
+  bool ready = false;
   virtual ~Work() = default;
   /// Dependencies are done.
   virtual void run() = 0;
+  /// Its device began: once for each operation.
+  void begin_service() {
+    span.start = machine->simulation_.now();
+    machine->busy_[static_cast<std::size_t>(span.resource)].begin(span.start);
+  }
 };
 
 class SimulatedMachine::Read final : public ReadResult, public Work, public SsdClient {
@@ -34,15 +41,14 @@ class SimulatedMachine::Read final : public ReadResult, public Work, public SsdC
     submitted = true;
     num_waiting = requests.size();
     if (num_waiting == 0) {
-      span.start = machine->simulation_.now();
+      on_request_start();
       machine->finish(*this, *this);
       return;
     }
     machine->ssd_.submit(queue, requests);
   }
   void on_request_start() override {
-    if (!started) span.start = machine->simulation_.now();
-    started = true;
+    if (!std::exchange(started, true)) begin_service();
   }
   void on_request_done() override {
     if (--num_waiting == 0) machine->finish(*this, *this);
@@ -61,8 +67,7 @@ class SimulatedMachine::Write final : public OpState, public Work, public SsdCli
     machine->ssd_.submit(SsdQueue::write, requests);
   }
   void on_request_start() override {
-    if (!started) span.start = machine->simulation_.now();
-    started = true;
+    if (!std::exchange(started, true)) begin_service();
   }
   void on_request_done() override {
     if (--num_waiting == 0) machine->finish(*this, *this);
@@ -77,9 +82,17 @@ class SimulatedMachine::LaneWork : public OpState, public Work, public LaneClien
   Activity activity = Activity::gemm;
   Nanoseconds duration{0};
   std::vector<boost::intrusive_ptr<Read>> sources;  // of a copy: whose staging it frees
+  bool dropped = false;
 
-  void run() override { lane->enqueue(*this, activity, duration); }
-  void on_lane_start() override { span.start = machine->simulation_.now(); }
+  void run() override {
+    if (!dropped) {
+      lane->enqueue(*this, activity, duration);
+      return;
+    }
+    on_lane_start();
+    on_lane_done();
+  }
+  void on_lane_start() override { begin_service(); }
   void on_lane_done() override {
     for (const auto& read : sources) {
       if (--read->num_copies == 0) machine->release_staging(read->staging);
@@ -96,7 +109,7 @@ class SimulatedMachine::Score final : public ScoreResult, public Work, public La
   Nanoseconds duration{0};
 
   void run() override { machine->gpu_.enqueue(*this, Activity::attention, duration); }
-  void on_lane_start() override { span.start = machine->simulation_.now(); }
+  void on_lane_start() override { begin_service(); }
   void on_lane_done() override {
     const traces::ImportanceSource& importance = *machine->options_.importance;
     scores.num_groups = importance.num_groups(spec.grouping);
@@ -122,7 +135,7 @@ class SimulatedMachine::Select final : public SelectResult, public Work, public 
   Nanoseconds to_host{0};
 
   void run() override { machine->gpu_.enqueue(*this, Activity::attention, kernel); }
-  void on_lane_start() override { span.start = machine->simulation_.now(); }
+  void on_lane_start() override { begin_service(); }
   void on_lane_done() override { machine->simulation_.schedule(*this, machine->simulation_.now() + to_host); }
   void fire() override {
     selection = std::make_shared<const Selection>(select_units(scores->scores, rule));
@@ -155,6 +168,7 @@ SimulatedMachine::~SimulatedMachine() = default;
 
 void SimulatedMachine::begin(OpState& op) {
   auto& work = dynamic_cast<Work&>(op);
+  work.ready = true;
   work.span.ready = simulation_.now();
   occupancy_.enter(work.span);
   work.run();
@@ -162,6 +176,7 @@ void SimulatedMachine::begin(OpState& op) {
 
 void SimulatedMachine::finish(OpState& op, Work& work) {
   work.span.end = simulation_.now();
+  busy_[static_cast<std::size_t>(work.span.resource)].end(work.span.end);
   occupancy_.leave(work.span);
   observer_.on_span(work.span);
   complete(op);
@@ -247,14 +262,34 @@ Op SimulatedMachine::write(OpContext context, SegmentId segment, Bytes bytes, co
 }
 
 void SimulatedMachine::detach(const Op& op, bool drop_unsubmitted) {
-  auto* read = dynamic_cast<Read*>(op.get());
-  if (!drop_unsubmitted || read == nullptr || read->done() || !read->submitted) return;
-  const std::size_t dropped = ssd_.drop_queued(*read);
-  read->num_waiting -= dropped;
-  if (dropped > 0 && read->num_waiting == 0) {
-    if (!read->started) read->span.start = simulation_.now();
-    finish(*read, *read);
+  if (!drop_unsubmitted || op->done()) return;
+  if (auto* read = dynamic_cast<Read*>(op.get())) drop(*read);
+  if (auto* lane_work = dynamic_cast<LaneWork*>(op.get()); lane_work != nullptr && op->kind() == OpKind::copy) {
+    lane_work->dropped = !lane_work->ready;
+    if (lane_work->dropped) lane_work->span.bytes = Bytes{0};
   }
+}
+
+void SimulatedMachine::drop(Read& read) {
+  if (!read.submitted) {  // it waits for a write, say: nothing of it will be submitted
+    read.requests.clear();
+    read.dropped = std::exchange(read.span.bytes, Bytes{0});
+    read.num_dropped = read.num_requests;
+    return;
+  }
+  const Ssd::Dropped dropped = ssd_.drop_queued(read);
+  read.dropped += dropped.bytes;
+  read.num_dropped += dropped.num_requests;
+  read.span.bytes -= dropped.bytes;
+  read.num_waiting -= dropped.num_requests;
+  if (dropped.num_requests > 0 && read.num_waiting == 0) {
+    read.on_request_start();
+    finish(read, read);
+  }
+}
+
+Nanoseconds SimulatedMachine::busy_time(record::Resource resource) const {
+  return busy_[static_cast<std::size_t>(resource)].until(simulation_.now());
 }
 
 // ---- copies ----

@@ -1,6 +1,7 @@
 // The machine in virtual time: operations last as long as the device models say and move no data.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <memory>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "core/pipeline/machine_core.hpp"
 #include "core/pipeline/system.hpp"
 #include "core/record/queue_occupancy.hpp"
+#include "sim/devices/busy_time.hpp"
 #include "sim/devices/lanes.hpp"
 #include "sim/devices/operation_model.hpp"
 #include "sim/devices/ssd.hpp"
@@ -56,6 +58,9 @@ class SimulatedMachine final : public pipeline::MachineCore {
   pipeline::Op first_token(pipeline::OpContext, const pipeline::Deps&) override;
   void detach(const pipeline::Op&, bool drop_unsubmitted) override;
 
+  /// How long the resource has served something until now.
+  Nanoseconds busy_time(record::Resource resource) const;
+
   /// The compute time of a full prefill on an idle machine: what utilisation is measured in (semantics 7).
   Nanoseconds recompute_time(std::uint32_t prompt_tokens) const;
 
@@ -70,6 +75,7 @@ class SimulatedMachine final : public pipeline::MachineCore {
   void begin(pipeline::OpState& op) override;
   void finish(pipeline::OpState& op, Work& work);
   void begin_read(Read& read);
+  void drop(Read& read);
   void release_staging(Bytes size);
   Nanoseconds copy_time(pipeline::CopyRoute route, std::size_t num_pieces, Bytes bytes);
   Nanoseconds host_time(pipeline::HostTask task) const;
@@ -94,6 +100,7 @@ class SimulatedMachine final : public pipeline::MachineCore {
   std::deque<Read*> waiting_for_staging_;  // unfinished, hence alive
   layout::ReadPlan plan_;                  // reused
   record::QueueOccupancy occupancy_;
+  std::array<BusyTime, record::kNumResources> busy_;
 };
 
 }  // namespace reprefill::sim

@@ -86,15 +86,14 @@ void write_all(const FileDescriptor& file, std::string_view text, const std::fil
   }
 }
 
-/// Makes the rename itself durable.
+}  // namespace
+
 void sync_folder(const std::filesystem::path& folder) {
   FileDescriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!descriptor.is_open()) throw_errno("open", folder, "a folder");
-  // Some filesystems cannot sync a folder and say EINVAL; the rename is atomic there all the same.
+  // Some filesystems cannot sync a folder and say EINVAL; names change atomically there all the same.
   if (::fsync(descriptor.number()) != 0 && errno != EINVAL) throw_errno("fsync", folder, "a folder");
 }
-
-}  // namespace
 
 FileContents read_whole_file(const std::filesystem::path& path, std::size_t padding) {
   FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));

@@ -18,6 +18,9 @@ struct FileContents {
 /// Throws ConfigError for a path that is missing, a directory or not readable, MachineError when reading fails.
 FileContents read_whole_file(const std::filesystem::path& path, std::size_t padding);
 
+/// Makes names that were created, renamed or removed in the folder durable. Throws as above.
+void sync_folder(const std::filesystem::path& folder);
+
 /// Writes to a temporary name beside `path`, fsyncs, renames. On failure `path` is as it was and nothing else is left.
 /// Throws ConfigError where the path is at fault (missing folder, no permission, a directory), else MachineError.
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);

@@ -20,21 +20,51 @@ class StrictnessWatch {
   explicit StrictnessWatch(std::string_view origin) : origin_(origin) {}
 
   bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
+    using Event = Json::parse_event_t;
     // The parser gives the number of containers around; a container that starts is one level itself.
-    const bool starts = event == Json::parse_event_t::object_start || event == Json::parse_event_t::array_start;
+    const bool starts = event == Event::object_start || event == Event::array_start;
     if (depth + (starts ? 1 : 0) > kMaxDepth)
       throw ConfigError(fmt::format("{}: nested deeper than {} levels", origin_, kMaxDepth));
-    if (event == Json::parse_event_t::object_start) keys_.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys_.pop_back();
-    if (event == Json::parse_event_t::key && !keys_.back().insert(parsed.get<std::string>()).second) {
-      throw ConfigError(fmt::format("{}: {}: key appears twice in one object", origin_, parsed.get<std::string>()));
-    }
+    if (starts) levels_.push_back({.is_list = event == Event::array_start});
+    if (event == Event::key) enter_key(parsed.get<std::string>());
+    if (event == Event::object_end || event == Event::array_end) levels_.pop_back();
+    const bool ends_value = event == Event::value || event == Event::object_end || event == Event::array_end;
+    if (ends_value && !levels_.empty()) ++levels_.back().num_values;
     return true;
   }
 
  private:
+  /// One container around the place that is being parsed.
+  struct Level {
+    bool is_list = false;
+    std::size_t num_values = 0;  // parsed before: of a list, the index of the next
+    std::string key = {};        // of an object, the last one
+    std::set<std::string> keys = {};
+  };
+
+  void enter_key(std::string key) {
+    Level& level = levels_.back();
+    level.key = std::move(key);
+    if (!level.keys.insert(level.key).second) {
+      throw ConfigError(fmt::format("{}: {}: key appears twice in one object", origin_, path()));
+    }
+  }
+
+  /// As JsonValue writes it: "systems[1].params.budget".
+  std::string path() const {
+    std::string path;
+    for (const Level& level : levels_) {
+      if (level.is_list) {
+        path += fmt::format("[{}]", level.num_values);
+      } else {
+        path += (path.empty() ? "" : ".") + level.key;
+      }
+    }
+    return path;
+  }
+
   std::string_view origin_;
-  std::vector<std::set<std::string>> keys_;
+  std::vector<Level> levels_;
 };
 
 std::string abbreviated(const Json& value) {

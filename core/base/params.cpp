@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include <fmt/ranges.h>
+
 #include "core/base/nearest_name.hpp"
 
 namespace reprefill {
@@ -62,6 +64,20 @@ int read_choice(const JsonValue& value, const std::vector<std::string>& choices)
   value.fail(fmt::format("found \"{}\"{}", found, nearest_and_allowed(found, choices)));
 }
 
+std::optional<int> read_choice_or_count(const JsonValue& value, const ParamInfo& info, std::uint32_t& count) {
+  const double limit = std::min(info.maximum, static_cast<double>(std::numeric_limits<std::uint32_t>::max()));
+  if (value.json().is_number()) {
+    count = static_cast<std::uint32_t>(
+        value.as_integer(static_cast<std::int64_t>(info.minimum), static_cast<std::int64_t>(limit), info.unit));
+    return std::nullopt;
+  }
+  for (std::size_t i = 0; i < info.choices.size(); ++i) {
+    if (value.json() == info.choices[i]) return static_cast<int>(i);
+  }
+  value.fail_expected(fmt::format("\"{}\" or a whole number from {} to {}{}{}", fmt::join(info.choices, "\", \""),
+                                  info.minimum, limit, info.unit.empty() ? "" : " ", info.unit));
+}
+
 }  // namespace detail
 
 void add_to_schema(Json& properties, const ParamInfo& info) {
@@ -78,6 +94,9 @@ void add_to_schema(Json& properties, const ParamInfo& info) {
     bounded("number");
   } else if (info.type == "choice") {
     schema["enum"] = info.choices;
+  } else if (info.type == "choice_or_integer") {
+    schema["oneOf"] = Json::array(
+        {{{"enum", info.choices}}, {{"type", "integer"}, {"minimum", info.minimum}, {"maximum", info.maximum}}});
   } else if (info.type == "budget") {
     schema["oneOf"] = Json::array({{{"type", "number"}, {"exclusiveMinimum", 0}, {"maximum", 1}},
                                    {{"type", "string"}, {"pattern", "^[0-9]+(/[0-9]+|[.][0-9]+)?$"}}});

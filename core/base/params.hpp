@@ -42,7 +42,21 @@ std::string enum_name(Enum value) {
   return {};
 }
 
+/// A parameter that is one of an enum's names, or a whole number in the parameter's range.
+template <typename Enum>
+struct ChoiceOrCount {
+  Enum choice{};  // counts where there is no number
+  std::optional<std::uint32_t> count = std::nullopt;
+};
+
 namespace detail {
+
+template <typename T>
+struct IsChoiceOrCount : std::false_type {};
+template <typename Enum>
+struct IsChoiceOrCount<ChoiceOrCount<Enum>> : std::true_type {
+  using Choice = Enum;
+};
 
 template <typename T>
 struct IsOptional : std::false_type {};
@@ -66,6 +80,8 @@ std::string name_without_suffix(const ParamInfo& info);
 
 Budget read_budget(const JsonValue& value);
 int read_choice(const JsonValue& value, const std::vector<std::string>& choices);
+/// The position of a name in `info.choices`, or nullopt and the number in `count`.
+std::optional<int> read_choice_or_count(const JsonValue& value, const ParamInfo& info, std::uint32_t& count);
 
 template <typename T>
 void fill_type(ParamInfo& info) {
@@ -81,6 +97,10 @@ void fill_type(ParamInfo& info) {
   } else if constexpr (std::is_enum_v<T>) {
     info.type = "choice";
     for (const auto& [name, value] : EnumNames<T>::names) info.choices.emplace_back(name);
+  } else if constexpr (IsChoiceOrCount<T>::value) {
+    info.type = "choice_or_integer";
+    for (const auto& [name, value] : EnumNames<typename IsChoiceOrCount<T>::Choice>::names)
+      info.choices.emplace_back(name);
   } else if constexpr (std::is_integral_v<T>) {
     info.type = "integer";
   } else if constexpr (std::is_floating_point_v<T>) {
@@ -101,6 +121,15 @@ T read_plain(const JsonValue& value, const ParamInfo& info) {
     return value.as_bool();
   } else if constexpr (std::is_enum_v<T>) {
     return EnumNames<T>::names[static_cast<std::size_t>(read_choice(value, info.choices))].second;
+  } else if constexpr (IsChoiceOrCount<T>::value) {
+    T result;
+    std::uint32_t count = 0;
+    if (const std::optional<int> choice = read_choice_or_count(value, info, count)) {
+      result.choice = EnumNames<typename IsChoiceOrCount<T>::Choice>::names[static_cast<std::size_t>(*choice)].second;
+    } else {
+      result.count = count;
+    }
+    return result;
   } else if constexpr (std::is_integral_v<T>) {
     const double limit = std::min(info.maximum, static_cast<double>(std::numeric_limits<T>::max()));
     const auto maximum = limit >= 9.0e15 ? std::int64_t{9'000'000'000'000'000} : static_cast<std::int64_t>(limit);
@@ -133,6 +162,8 @@ Json write_plain(const T& value) {
     return value.to_string();
   } else if constexpr (std::is_enum_v<T>) {
     return enum_name(value);
+  } else if constexpr (IsChoiceOrCount<T>::value) {
+    return value.count ? Json(*value.count) : Json(enum_name(value.choice));
   } else {
     return value;
   }

@@ -30,6 +30,7 @@ std::vector<double> weights_of(std::vector<double> costs) {
 Progress::Progress(std::string title, std::vector<double> costs, ProgressMode mode, std::FILE* out)
     : title_(std::move(title)),
       costs_(weights_of(std::move(costs))),
+      shares_(costs_.size(), 0.0),
       total_(std::accumulate(costs_.begin(), costs_.end(), 0.0)),
       quiet_(mode == ProgressMode::quiet),
       terminal_(isatty(fileno(out)) != 0),
@@ -41,9 +42,20 @@ Progress::~Progress() {
   if (!quiet_ && terminal_ && num_done_ > 0) print(true);
 }
 
+void Progress::update(std::size_t item, double share) {
+  double& before = shares_.at(item);
+  const double now = std::clamp(share, before, 1.0);
+  finished_ += costs_[item] * (now - before);
+  before = now;
+  redraw_if_due();
+}
+
 void Progress::done(std::size_t item) {
   ++num_done_;
-  finished_ += costs_.at(item);
+  update(item, 1);
+}
+
+void Progress::redraw_if_due() {
   const auto now = std::chrono::steady_clock::now();
   if (quiet_ || now - printed_ < (terminal_ ? std::chrono::steady_clock::duration(kRedraw) : kLine)) return;
   printed_ = now;
@@ -51,10 +63,12 @@ void Progress::done(std::size_t item) {
 }
 
 std::string Progress::text(double elapsed_s) const {
-  const double share = total_ > 0 ? finished_ / total_ : 1.0;
+  // Sums of shares may be off in their last bits.
+  const bool all_done = num_done_ == costs_.size();
+  const double share = all_done || total_ <= 0 ? 1.0 : std::min(1.0, finished_ / total_);
   std::string text = fmt::format("{}: {}/{} points, {:.0f} %, {}", title_, num_done_, costs_.size(), 100 * share,
                                  duration_text(elapsed_s));
-  if (share > 0 && num_done_ < costs_.size()) {
+  if (share > 0 && !all_done) {
     text += fmt::format(", about {} left", duration_text(elapsed_s * (1 - share) / share));
   }
   return text;

@@ -19,16 +19,20 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// Not thread-safe: the caller holds its lock.
+  // Not thread-safe: the caller holds its lock.
+  /// `share` of the item, in [0, 1], is done: the time left moves within long items too. It never goes back.
+  void update(std::size_t item, double share);
   void done(std::size_t item);
   /// "quickstart: 12/116 points, 35 %, 4 s, about 8 s left".
   std::string text(double elapsed_s) const;
 
  private:
+  void redraw_if_due();
   void print(bool last);
 
   std::string title_;
   std::vector<double> costs_;
+  std::vector<double> shares_;  // of each item, done so far
   double total_ = 0;
   double finished_ = 0;
   std::size_t num_done_ = 0;

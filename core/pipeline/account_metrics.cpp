@@ -30,6 +30,7 @@ Json bytes_per_request(const RequestAccount& a, double num_requests) {
   mean("payload_gpu_hit_bytes", a.payload_gpu_hits);
   mean("prefetch_read_bytes", a.prefetch_read);
   mean("prefetch_wasted_bytes", a.prefetch_read - a.prefetch_used);
+  mean("prefetch_dropped_bytes", a.prefetch_dropped);
   mean("appended_bytes", a.appended);
   json["read_requests"] = static_cast<double>(a.num_reads) / num_requests;
   return json;

@@ -1,5 +1,7 @@
 #include "core/pipeline/loader.hpp"
 
+#include <algorithm>
+
 namespace reprefill::pipeline {
 namespace {
 
@@ -69,7 +71,7 @@ void Loader::admit_prefetched(PieceKey key, const Op& loaded, Residency& residen
   const std::optional<cache::Tier> entered = cache_.admit_loaded(key, size, moves_);
   if (entered) {
     pinned.push_back(key);
-    if (track_fills_) fills_[key.packed] = loaded;
+    if (track_fills_ && loaded) fills_[key.packed] = loaded;
   }
   if (entered == cache::Tier::host) residency.to_host_tier.add(key, size);
   note_moves(residency);
@@ -136,17 +138,27 @@ Deps Loader::fetch_identification(Machine& machine, OpContext context, PieceList
   return machine.copy(context, std::move(keys), CopyRoute::staging_to_gpu_demand, Op(read));
 }
 
-Op Loader::prefetch(Machine& machine, OpContext context, PieceList pieces, const Deps& deps, RequestAccount& account,
-                    std::vector<Op>& issued) {
+PrefetchOps Loader::prefetch(Machine& machine, OpContext context, PieceList pieces, const Deps& deps,
+                             RequestAccount& account) {
   account.payload_read += pieces.bytes;
   account.prefetch_read += pieces.bytes;
   const ReadOp read = issue_read(machine, context, pieces, ReadPriority::prefetch, deps);
   account.payload_requested += read->requested;
   account.num_reads += read->num_requests;
-  const Op copied = machine.copy(context, std::move(pieces), CopyRoute::staging_to_gpu_prefetch, Op(read));
-  issued.push_back(read);
-  issued.push_back(copied);
-  return copied;
+  return {read, machine.copy(context, std::move(pieces), CopyRoute::staging_to_gpu_prefetch, Op(read))};
+}
+
+void Loader::drop_prefetch(Machine& machine, const PrefetchOps& prefetch, Bytes size, RequestAccount& account) {
+  if (!prefetch.read) return;
+  // The copy first: it would begin with the completion of a read that is dropped whole.
+  machine.detach(prefetch.copied, /*drop_unsubmitted=*/true);
+  machine.detach(prefetch.read, /*drop_unsubmitted=*/true);
+  const Bytes dropped = std::min(size, prefetch.read->dropped);  // alignment asked for more than the pieces have
+  account.payload_read -= dropped;
+  account.prefetch_read -= dropped;
+  account.prefetch_dropped += dropped;
+  account.payload_requested -= prefetch.read->dropped;
+  account.num_reads -= prefetch.read->num_dropped;
 }
 
 void Loader::unpin(PinnedPieces& pinned) {

@@ -29,6 +29,12 @@ struct Residency {
 /// Pieces that a request has pinned; unpinned where the program knows that their attention is done.
 using PinnedPieces = std::vector<PieceKey>;
 
+/// A read into the prefetch buffer and the copy behind it; null where there was nothing to read.
+struct PrefetchOps {
+  ReadOp read;
+  Op copied;
+};
+
 /// One per system. Cache decisions happen in `look_up`, in program order; `fetch` only issues operations.
 class Loader {
  public:
@@ -51,8 +57,10 @@ class Loader {
   Deps fetch_identification(Machine& machine, OpContext context, PieceList keys, PieceList enters_host,
                             const Deps& deps, RequestAccount& account);
   /// Reads and copies that a later selection may turn out not to need.
-  Op prefetch(Machine& machine, OpContext context, PieceList pieces, const Deps& deps, RequestAccount& account,
-              std::vector<Op>& issued);
+  PrefetchOps prefetch(Machine& machine, OpContext context, PieceList pieces, const Deps& deps,
+                       RequestAccount& account);
+  /// Takes back what of a prefetch of `size` bytes is not submitted yet. What is dropped was not read.
+  void drop_prefetch(Machine& machine, const PrefetchOps& prefetch, Bytes size, RequestAccount& account);
 
   const layout::StoreLayout& layout() const { return layout_; }
   void unpin(PinnedPieces& pinned);

@@ -89,6 +89,9 @@ class ReadResult : public OpState {
   using OpState::OpState;
   Bytes requested;  // after alignment, merging and splitting
   std::uint64_t num_requests = 0;
+  // Of these: what `detach` dropped before it was submitted, known when it returns.
+  Bytes dropped;
+  std::uint64_t num_dropped = 0;
 };
 using ReadOp = boost::intrusive_ptr<ReadResult>;
 using ScoreOp = boost::intrusive_ptr<ScoreResult>;
@@ -113,7 +116,8 @@ class Machine {
   virtual Op first_token(OpContext, const Deps&) = 0;
 
   /// Cancel means detach: what is queued is dropped if `drop_unsubmitted`; what is submitted runs to completion,
-  /// occupies its device, counts as read, and frees its buffer at completion.
+  /// occupies its device, counts as read, and frees its buffer at completion. A read says in its result what was
+  /// dropped of it; a copy that has not begun copies nothing.
   virtual void detach(const Op&, bool drop_unsubmitted) = 0;
 };
 

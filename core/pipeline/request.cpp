@@ -16,6 +16,7 @@ RequestAccount& RequestAccount::operator+=(const RequestAccount& other) {
   payload_useful_from_reads += other.payload_useful_from_reads;
   prefetch_read += other.prefetch_read;
   prefetch_used += other.prefetch_used;
+  prefetch_dropped += other.prefetch_dropped;
   needed_from_ssd_after_leader += other.needed_from_ssd_after_leader;
   num_reads += other.num_reads;
   pieces_needed += other.pieces_needed;

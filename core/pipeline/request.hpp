@@ -28,6 +28,7 @@ struct RequestAccount {
 
   Bytes prefetch_read;  // inter-period prefetch
   Bytes prefetch_used;
+  Bytes prefetch_dropped;              // issued, and taken back before the device saw it: not read
   Bytes needed_from_ssd_after_leader;  // the base of prefetch recall: first subperiods of periods after the first
 
   std::uint64_t num_reads = 0;  // requests to the device
@@ -45,6 +46,7 @@ struct RequestAccount {
   Bytes appended;
 
   RequestAccount& operator+=(const RequestAccount& other);
+  bool operator==(const RequestAccount&) const = default;
 };
 
 /// A new segment that this request stores.

@@ -43,6 +43,10 @@ class System {
   /// The largest working set of one layer for a request with this many stored tokens; `check` compares it with the
   /// workspace and staging sizes.
   virtual Bytes one_layer_working_set(std::uint32_t stored_tokens) const = 0;
+  /// No read of one layer of such a request asks the device for more, alignment included: what staging must hold.
+  virtual Bytes largest_read(std::uint32_t stored_tokens) const { return one_layer_working_set(stored_tokens); }
+  /// With these parameters decisions or bytes depend on durations (design 4): results are flagged.
+  virtual bool timing_dependent() const { return false; }
   virtual Bytes workspace() const { return Bytes{0}; }
   virtual Bytes staging() const { return Bytes{std::uint64_t{1} << 40}; }
 };

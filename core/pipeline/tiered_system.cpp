@@ -23,6 +23,24 @@ TieredSystem::TieredSystem(const LoadParams& load, const layout::StoreLayout& la
           cache::make_eviction_policy(load.cache_policy, JsonValue(policy_params, "cache policy")))),
       loader_(environment, load, *cache_, layout_) {}
 
+/// An upper bound: which objects are read, and which of them merge, is not known before the request.
+Bytes TieredSystem::largest_read(std::uint32_t stored_tokens) const {
+  constexpr std::uint64_t kPage = layout::kStoreAlignment;
+  const layout::KvLayout& layout = load_.kv_layout;
+  const std::uint64_t tensors = layout.kv == layout::KvPlacement::adjacent ? 2 : 1;
+  const Bytes object = tensors * layout.block_tokens * tensor_bytes_per_token();
+  const Bytes logical = one_layer_working_set(stored_tokens);
+  const std::uint64_t num_objects = divide_rounding_up(logical.value, object.value);
+  // An object of whole pages begins at one; any other touches one page more than its size needs.
+  std::uint64_t more =
+      object.value % kPage == 0 ? 0 : (divide_rounding_up(object.value, kPage) + 1) * kPage - object.value;
+  if (environment_.path.merge_reads) more += environment_.path.max_merge_gap.value;
+  // Keys for scoring: one object a segment, which begins at a page.
+  const std::uint64_t num_segments =
+      divide_rounding_up(std::uint64_t{stored_tokens}, std::uint64_t{environment_.store_block_tokens});
+  return logical + Bytes{num_objects * more + num_segments * kPage};
+}
+
 void TieredSystem::add_pieces(std::vector<PieceKey>& pieces, const PrefixUnits& blocks,
                               std::span<const std::uint32_t> chosen, int layer_idx,
                               std::initializer_list<PieceKind> kinds) {

@@ -13,6 +13,7 @@ class TieredSystem : public System {
   cache::TieredCache* cache() override { return cache_.get(); }
   Bytes workspace() const override { return load_.workspace; }
   Bytes staging() const override { return load_.staging; }
+  Bytes largest_read(std::uint32_t stored_tokens) const override;
 
  protected:
   /// `reserved_*` is taken out of a tier for buffers that live inside its budget.

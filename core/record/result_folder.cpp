@@ -77,6 +77,7 @@ ResultFolder::ResultFolder(std::filesystem::path path, const Json& resolved, Mod
   journal_.number = ::open((path_ / kJournal).c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (journal_.number < 0)
     throw MachineError(fmt::format("{}: cannot be opened: {}", (path_ / kJournal).string(), text_of_errno()));
+  sync_folder(path_);  // a row is only as durable as the name of its file
 }
 
 ResultFolder::Descriptor::~Descriptor() {

@@ -29,14 +29,17 @@ Json ttft_statistics(std::vector<double> ttft_ms, const TtftOptions& options) {
   json["mean_ttft_ms"] = mean;
   json["median_ttft_ms"] = nearest_rank(ttft_ms, 50);
   json["std_ttft_ms"] = std::sqrt(squares / static_cast<double>(ttft_ms.size()));
-  json["p90_ttft_ms"] = nearest_rank(ttft_ms, 90);
-  json["p95_ttft_ms"] = nearest_rank(ttft_ms, 95);
-  json["p99_ttft_ms"] = ttft_ms.size() >= kMinRequestsForP99 ? Json(nearest_rank(ttft_ms, 99)) : Json(nullptr);
+  // One at a time and without spread, requests differ by what they find in the caches only: that is no tail.
+  const bool has_tail = options.requests_in_flight > 1 || options.noise || options.open_arrivals;
+  const auto tail = [&](double percentile, std::size_t min_requests) {
+    return has_tail && ttft_ms.size() >= min_requests ? Json(nearest_rank(ttft_ms, percentile)) : Json(nullptr);
+  };
+  json["p90_ttft_ms"] = tail(90, 1);
+  json["p95_ttft_ms"] = tail(95, 1);
+  json["p99_ttft_ms"] = tail(99, kMinRequestsForP99);
   json["min_ttft_ms"] = ttft_ms.front();
   json["max_ttft_ms"] = ttft_ms.back();
-  if (options.requests_in_flight == 1 && !options.noise && !options.open_arrivals) {
-    json["p95_note"] = "one request in flight and noise off: P95 is nearly the mean";
-  }
+  if (!has_tail) json["p95_note"] = "not given: one request in flight and noise off, so P95 is nearly the mean";
   return json;
 }
 

@@ -18,7 +18,7 @@ struct TtftOptions {
 };
 
 /// mean, median, std, p90, p95, p99, min, max in ms. P99 is null below 1,000 requests; with one request in flight and
-/// no noise a note says that P95 is nearly the mean (semantics 9).
+/// no noise P90, P95 and P99 are null, and p95_note says why (semantics 9).
 Json ttft_statistics(std::vector<double> ttft_ms, const TtftOptions& options);
 
 }  // namespace reprefill::record

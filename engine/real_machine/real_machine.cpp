@@ -155,8 +155,8 @@ void RealMachine::harvest_lanes(std::vector<Work*>& done) {
   for (const LaneCompletion& completion : drained_) {
     if (completion.job == inline_job_) inline_job_ = nullptr;
     if (completion.failure) std::rethrow_exception(completion.failure);
-    auto* work = dynamic_cast<LaneWork*>(completion.job);
-    if (work == nullptr) continue;
+    auto* work = dynamic_cast<Work*>(completion.job);
+    if (work == nullptr) continue;  // of run_on_compute
     work->span.start = completion.start;
     work->span.end = completion.end;
     done.push_back(work);

@@ -1,5 +1,6 @@
 #include "engine/session/prompts.hpp"
 
+#include <algorithm>
 #include <fstream>
 
 #include "core/base/json.hpp"
@@ -32,7 +33,6 @@ std::vector<std::int32_t> read_ids(const JsonValue& list) {
 
 Prompt read_prompt(const JsonValue& line, const Tokenizer& tokenizer, std::size_t number,
                    std::uint32_t default_max_tokens) {
-  line.require_object().refuse_unknown_keys({"id", "prompt", "prefix", "suffix", "messages", "ids", "max_tokens"});
   Prompt prompt{.name = std::to_string(number), .max_tokens = default_max_tokens};
   if (line.has("id")) {
     const JsonValue id = line.key("id");
@@ -51,22 +51,47 @@ Prompt read_prompt(const JsonValue& line, const Tokenizer& tokenizer, std::size_
   return prompt;
 }
 
-}  // namespace
-
-std::vector<Prompt> read_prompts(const std::filesystem::path& file, const Tokenizer& tokenizer,
-                                 std::uint32_t default_max_tokens) {
+/// Calls use(line, number of the line that is not empty, where it is).
+template <typename Use>
+void for_each_line(const std::filesystem::path& file, Use&& use) {
   std::ifstream in(file);
   if (!in) throw ConfigError(fmt::format("{}: cannot open the file of requests", file.string()));
-  std::vector<Prompt> prompts;
   std::string text;
+  std::size_t count = 0;
   for (std::size_t number = 1; std::getline(in, text); ++number) {
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
     const std::string origin = fmt::format("{}: line {}", file.string(), number);
     const Json json = parse_json(text, origin);
-    prompts.push_back(read_prompt(JsonValue(json, origin), tokenizer, prompts.size(), default_max_tokens));
+    use(JsonValue(json, origin), count++);
   }
-  if (prompts.empty()) throw ConfigError(fmt::format("{}: no requests in it", file.string()));
+  if (count == 0) throw ConfigError(fmt::format("{}: no requests in it", file.string()));
+}
+
+}  // namespace
+
+std::vector<Prompt> read_prompts(const std::filesystem::path& file, const Tokenizer& tokenizer,
+                                 std::uint32_t default_max_tokens) {
+  std::vector<Prompt> prompts;
+  for_each_line(file, [&](const JsonValue& line, std::size_t number) {
+    line.require_object().refuse_unknown_keys({"id", "prompt", "prefix", "suffix", "messages", "ids", "max_tokens"});
+    prompts.push_back(read_prompt(line, tokenizer, number, default_max_tokens));
+  });
   return prompts;
+}
+
+std::vector<Prompt> read_prefixes(const std::filesystem::path& file, const Tokenizer& tokenizer) {
+  std::vector<Prompt> prefixes;
+  for_each_line(file, [&](const JsonValue& line, std::size_t number) {
+    Prompt prefix{.name = std::to_string(number)};
+    if (line.require_object().has("prefix")) {
+      prefix.text = line.key("prefix").as_string();
+    } else {
+      prefix = read_prompt(line, tokenizer, number, 1);
+    }
+    const auto same = [&](const Prompt& other) { return other.text == prefix.text && other.ids == prefix.ids; };
+    if (std::none_of(prefixes.begin(), prefixes.end(), same)) prefixes.push_back(std::move(prefix));
+  });
+  return prefixes;
 }
 
 }  // namespace reprefill::engine

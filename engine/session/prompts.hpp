@@ -12,9 +12,9 @@
 namespace reprefill::engine {
 
 struct Prompt {
-  std::string name;               // for output; its number where the file names none
-  std::string text;               // empty where the file gives ids
-  std::vector<std::int32_t> ids;  // of the whole prompt, stored prefix included
+  std::string name = {};               // for output; its number where the file names none
+  std::string text = {};               // empty where the file gives ids
+  std::vector<std::int32_t> ids = {};  // of the whole prompt, stored prefix included
   std::uint32_t max_tokens = 1;   // to generate
 };
 
@@ -22,5 +22,9 @@ struct Prompt {
 /// tokenizer's chat template), or `ids`; optional `id` and `max_tokens`. Throws ConfigError naming file, line and key.
 std::vector<Prompt> read_prompts(const std::filesystem::path& file, const Tokenizer& tokenizer,
                                  std::uint32_t default_max_tokens);
+
+/// The prefixes in such a file, or in one of `eval`'s tasks: `prefix` where a line has it, else the whole prompt; each
+/// once, in the order of appearance. Other keys are ignored.
+std::vector<Prompt> read_prefixes(const std::filesystem::path& file, const Tokenizer& tokenizer);
 
 }  // namespace reprefill::engine

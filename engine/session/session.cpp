@@ -49,12 +49,12 @@ SoftwarePath resolve_path(const SessionOptions& options) {
 }  // namespace
 
 struct Session::Impl final : RealMachineObserver {
-  Impl(Model& model, Store* store, const SessionOptions& options);
+  Impl(Model& model, const Store* store, const SessionOptions& options);
 
   void on_span(const record::Span& span) override;
   void on_selection(const Request& request, int layer_idx, const ScoreSpec& spec, const Scores& scores,
                     const Selection& selection) override;
-  void on_attend(const Request& request, int layer_idx, const KvView& view) override;
+  void on_attend(const Request& request, int layer_idx, const pipeline::KvView& view) override;
 
   Request resolve(std::span<const std::int32_t> ids, std::uint32_t number) const;
   void check_fits(const Request& request) const;
@@ -69,7 +69,7 @@ struct Session::Impl final : RealMachineObserver {
   }
 
   Model& model;
-  Store* store;
+  const Store* store;
   SessionOptions options;
   SystemEnvironment environment;
   Json resolved;
@@ -88,7 +88,7 @@ struct Session::Impl final : RealMachineObserver {
   std::list<InFlight> in_flight;  // after the machine: coroutines let go of its operations first
 };
 
-Session::Impl::Impl(Model& opened, Store* opened_store, const SessionOptions& wanted)
+Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptions& wanted)
     : model(opened), store(opened_store), options(wanted) {
   environment.geometry = model.checkpoint->geometry();
   environment.path = resolve_path(options);
@@ -160,7 +160,7 @@ void Session::Impl::on_selection(const Request& request, int layer_idx, const Sc
   }
 }
 
-void Session::Impl::on_attend(const Request& request, int layer_idx, const KvView& view) {
+void Session::Impl::on_attend(const Request& request, int layer_idx, const pipeline::KvView& view) {
   if (callbacks->on_attend) callbacks->on_attend(request, layer_idx, view);
 }
 
@@ -233,7 +233,7 @@ void Session::Impl::record_full(const Request& request, std::span<const std::int
                           {.pages = key_pages,
                            .num_tokens = request.stored_tokens,
                            .num_heads = environment.geometry.num_kv_heads});
-      model.executor->attend(*sequence, layer, all, {.pages = pages, .num_tokens = request.stored_tokens});
+      model.executor->attend(*sequence, layer, all, reprefill::KvView{.pages = pages, .num_tokens = request.stored_tokens});
     }
   });
 }
@@ -278,7 +278,7 @@ void Session::Impl::generate(InFlight& entry, std::uint32_t max_tokens) {
   }
 }
 
-Session::Session(Model& model, Store* store, const SessionOptions& options)
+Session::Session(Model& model, const Store* store, const SessionOptions& options)
     : impl_(std::make_unique<Impl>(model, store, options)) {}
 Session::~Session() = default;
 

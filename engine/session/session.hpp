@@ -69,7 +69,7 @@ class Session {
  public:
   /// `store` may be null for a system that reuses nothing. Throws ConfigError for parameters, layouts that the store
   /// lacks (with the command that writes them), another model's store.
-  Session(Model& model, Store* store, const SessionOptions& options);
+  Session(Model& model, const Store* store, const SessionOptions& options);
   ~Session();
 
   /// Serves all prompts, `max_in_flight` at a time, in order; caches stay warm from one call to the next. Afterwards

@@ -86,10 +86,13 @@ void Ssd::submit(SsdQueue queue, std::span<const SsdRequest> requests) {
   pump();
 }
 
-std::size_t Ssd::drop_queued(const SsdClient& client) {
-  std::size_t dropped = 0;
+Ssd::Dropped Ssd::drop_queued(const SsdClient& client) {
+  Dropped dropped;
   for (auto& queue : queues_) {
-    dropped += std::erase_if(queue, [&](const SsdRequest& request) { return request.client == &client; });
+    for (const SsdRequest& request : queue) {
+      if (request.client == &client) dropped.bytes += request.bytes;
+    }
+    dropped.num_requests += std::erase_if(queue, [&](const SsdRequest& request) { return request.client == &client; });
   }
   return dropped;
 }

@@ -38,8 +38,12 @@ class Ssd {
   ~Ssd();
 
   void submit(SsdQueue queue, std::span<const SsdRequest> requests);
-  /// Drops what is still queued for this client and returns how many requests that were.
-  std::size_t drop_queued(const SsdClient& client);
+  struct Dropped {
+    std::size_t num_requests = 0;
+    Bytes bytes;
+  };
+  /// Drops what is still queued for this client; what has started goes on.
+  Dropped drop_queued(const SsdClient& client);
 
   std::uint64_t num_in_flight() const { return in_flight_; }
 

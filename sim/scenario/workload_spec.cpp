@@ -123,8 +123,11 @@ const ParamTable<TraceSpec>& trace_params() {
                               .minimum = 1,
                               .maximum = 1024});
     t.add(&P::context_limit, {.name = "context_limit",
-                              .doc = "model (its position limit), trace (none) or a number of tokens as a string",
-                              .source = "semantics 7: trace"});
+                              .doc = "longest prompt: model (its position limit), trace (none) or a number of tokens",
+                              .source = "semantics 7: trace",
+                              .unit = "tokens",
+                              .minimum = 1,
+                              .maximum = 4e9});
     t.add(&P::over_limit, {.name = "over_limit",
                            .doc = "longer requests are dropped or truncated, and counted",
                            .source = "semantics 7: drop"});

@@ -15,6 +15,7 @@ enum class Arrivals : std::uint8_t { closed, poisson, target_utilisation };
 enum class InitialCache : std::uint8_t { cold, warm, steady };
 enum class SuffixDistribution : std::uint8_t { constant, uniform, lognormal };
 enum class Append : std::uint8_t { none, suffix };
+enum class ContextLimit : std::uint8_t { trace, model };  // none but the trace's own; the model's position limit
 using traces::OverLimit;
 enum class PoolPreset : std::uint8_t { sst2, subj, trec, rte, rag, long_document_qa, custom };
 
@@ -46,7 +47,7 @@ struct TraceSpec {
   int num_replicas = 1;
   int replica = 0;
   int max_in_flight = 1;
-  std::string context_limit = "trace";  // "model", "trace" or a number of tokens
+  ChoiceOrCount<ContextLimit> context_limit;
   OverLimit over_limit = OverLimit::drop;
   Append append = Append::suffix;
   std::uint64_t max_requests = 0;  // 0: all
@@ -103,6 +104,11 @@ template <>
 struct EnumNames<sim::Append> {
   static constexpr std::pair<const char*, sim::Append> names[] = {{"none", sim::Append::none},
                                                                   {"suffix", sim::Append::suffix}};
+};
+template <>
+struct EnumNames<sim::ContextLimit> {
+  static constexpr std::pair<const char*, sim::ContextLimit> names[] = {{"trace", sim::ContextLimit::trace},
+                                                                        {"model", sim::ContextLimit::model}};
 };
 template <>
 struct EnumNames<sim::PoolPreset> {

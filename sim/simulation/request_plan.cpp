@@ -1,7 +1,6 @@
 #include "sim/simulation/request_plan.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 
 #include <fmt/ranges.h>
@@ -190,18 +189,9 @@ class TracePlan final : public RequestPlan {
   }
 
   std::optional<std::uint32_t> context_limit(const Point& point) const {
-    if (spec_.context_limit == "trace") return std::nullopt;
-    if (spec_.context_limit == "model") return static_cast<std::uint32_t>(point.geometry.max_position_embeddings);
-    std::uint32_t tokens = 0;
-    const char* end = spec_.context_limit.data() + spec_.context_limit.size();
-    const auto parsed = std::from_chars(spec_.context_limit.data(), end, tokens);
-    if (parsed.ec != std::errc{} || parsed.ptr != end || tokens == 0) {
-      throw ConfigError(
-          fmt::format("workload.context_limit: found \"{}\"; expected \"model\", \"trace\" or a number of "
-                      "tokens such as \"32768\"",
-                      spec_.context_limit));
-    }
-    return tokens;
+    if (spec_.context_limit.count) return spec_.context_limit.count;
+    if (spec_.context_limit.choice == ContextLimit::trace) return std::nullopt;
+    return static_cast<std::uint32_t>(point.geometry.max_position_embeddings);
   }
 
   void count_working_set() {

@@ -4,17 +4,6 @@
 
 namespace reprefill::sim {
 
-void BusyTime::settle() {
-  std::sort(pending_.begin(), pending_.end());
-  for (const auto& [start, end] : pending_) {
-    const std::int64_t from = std::max(start, covered_until_);
-    if (end <= from) continue;
-    total_ += Nanoseconds{end - from};
-    covered_until_ = end;
-  }
-  pending_.clear();
-}
-
 const char* RequestStatistics::verdict() const {
   const std::size_t n = requests.size();
   const auto mean_wait = [&](std::size_t first, std::size_t end) {

@@ -8,20 +8,6 @@
 
 namespace reprefill::sim {
 
-/// Busy time of a resource: the union of its operations' service.
-class BusyTime {
- public:
-  void add(Nanoseconds start, Nanoseconds end) { pending_.push_back({start.value, end.value}); }
-  /// Books what has been added so far. Service that began before what is booked already counts from there on.
-  void settle();
-  Nanoseconds total() const { return total_; }
-
- private:
-  std::vector<std::pair<std::int64_t, std::int64_t>> pending_;
-  std::int64_t covered_until_ = 0;
-  Nanoseconds total_{0};
-};
-
 struct MeasuredRequest {
   Nanoseconds arrival{0};
   Nanoseconds admission{0};

@@ -4,15 +4,24 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <algorithm>
+
 #include "core/pipeline/account_metrics.hpp"
 #include "core/record/ttft_statistics.hpp"
 
 namespace reprefill::sim {
 namespace {
 
-constexpr int kRowSchemaVersion = 1;
-
 using pipeline::ratio;
+
+/// Design 4: only distributions of such rows are comparable between machines.
+bool depends_on_timing(const RowInputs& in) {
+  const auto& systems = pipeline::system_registry();
+  const auto entry = std::find_if(systems.begin(), systems.end(),
+                                  [&](const pipeline::SystemEntry& system) { return system.name == in.point.system; });
+  const bool always = entry != systems.end() && entry->timing_dependent;
+  return always || in.system.timing_dependent() || in.point.workload.max_in_flight() > 1;
+}
 
 Json identity(const RowInputs& in) {
   const Point& point = in.point;
@@ -30,6 +39,7 @@ Json identity(const RowInputs& in) {
   row["missing_interference_pairs"] = point.profile.num_missing_interference_pairs();
   row["importance"] = point.importance.kind == "recorded" ? point.importance.file : point.importance.preset;
   row["noise"] = point.noise;
+  row["timing_dependent"] = depends_on_timing(in);
   return row;
 }
 

@@ -9,6 +9,9 @@
 
 namespace reprefill::sim {
 
+/// Of the keys of a row: a sweep does not go on with rows of another version.
+inline constexpr int kRowSchemaVersion = 2;
+
 struct RowInputs {
   const Point& point;
   const RequestStatistics& statistics;

@@ -50,6 +50,7 @@ class Run final : public MachineObserver, private Timer {
   void collect_finished();
   void finish(ActiveRequest& active);
   bool both_tiers_full();
+  std::array<Nanoseconds, record::kNumResources> busy_times() const;
   RunResult result();
 
   const Point& point_;
@@ -71,7 +72,7 @@ class Run final : public MachineObserver, private Timer {
   bool full_ = false;
   Nanoseconds measured_from_{0};
   RequestStatistics statistics_;
-  std::array<BusyTime, record::kNumResources> busy_;
+  std::array<Nanoseconds, record::kNumResources> busy_before_{};  // of each resource, in the warm-up
   std::vector<record::Span> kept_spans_;
 };
 
@@ -100,7 +101,6 @@ Run::Run(const Point& point, SharedInputs& inputs, const RunOptions& options)
 }
 
 void Run::on_span(const record::Span& span) {
-  busy_[static_cast<std::size_t>(span.resource)].add(span.start, span.end);
   for (ActiveRequest& active : active_) {
     if (active.request.id == span.request) {
       active.spans.push_back(span);
@@ -150,10 +150,7 @@ void Run::admit() {
 void Run::start(std::uint64_t index, Nanoseconds arrival) {
   if (index == options_.num_warmup) {
     measured_from_ = simulation_.now();
-    for (BusyTime& busy : busy_) {
-      busy.settle();
-      busy = BusyTime{};
-    }
+    busy_before_ = busy_times();
     if (system_->cache() != nullptr) system_->cache()->reset_statistics();
   }
   ActiveRequest& active = active_.emplace_back();
@@ -192,7 +189,6 @@ void Run::collect_finished() {
 void Run::finish(ActiveRequest& active) {
   ++num_finished_;
   const Nanoseconds now = simulation_.now();
-  for (BusyTime& busy : busy_) busy.settle();
   if (options_.stop_when_full && both_tiers_full()) full_ = true;
   if (!active.measured) return;
   statistics_.requests.push_back({active.arrival, active.admission, now});
@@ -216,6 +212,12 @@ bool Run::both_tiers_full() {
   return cache == nullptr || (cache->has_been_full(cache::Tier::gpu) && cache->has_been_full(cache::Tier::host));
 }
 
+std::array<Nanoseconds, record::kNumResources> Run::busy_times() const {
+  std::array<Nanoseconds, record::kNumResources> times{};
+  for (std::size_t i = 0; i < times.size(); ++i) times[i] = machine_->busy_time(static_cast<record::Resource>(i));
+  return times;
+}
+
 RunResult Run::simulate() {
   if (plan_->open_arrivals()) {
     schedule_next_arrival();
@@ -228,8 +230,10 @@ RunResult Run::simulate() {
     collect_finished();
     if (num_finished_ == plan_->num_requests() || full_) break;
     REPREFILL_CHECK(simulation_.step(), "deadlock: {} requests in flight and no event left", active_.size());
-    if ((simulation_.num_events() & kPollMask) == 0 && options_.interrupted != nullptr && *options_.interrupted) {
-      throw Interrupted();
+    if ((simulation_.num_events() & kPollMask) != 0) continue;
+    if (options_.interrupted != nullptr && *options_.interrupted) throw Interrupted();
+    if (options_.on_progress) {
+      options_.on_progress(static_cast<double>(num_finished_) / static_cast<double>(plan_->num_requests()));
     }
   }
   return result();
@@ -250,7 +254,8 @@ RunResult Run::result() {
                    .num_warmup = options_.num_warmup,
                    .busy = {},
                    .measured_time = simulation_.now() - measured_from_};
-  for (std::size_t i = 0; i < busy_.size(); ++i) inputs.busy[i] = busy_[i].total();
+  const auto busy = busy_times();
+  for (std::size_t i = 0; i < busy.size(); ++i) inputs.busy[i] = busy[i] - busy_before_[i];
   result.row = make_result_row(inputs);
   return result;
 }
@@ -279,15 +284,20 @@ void check_inputs(const Point& point, SharedInputs& inputs) {
   const std::unique_ptr<pipeline::System> system = make_system(point, environment);
   const Bytes working_set = system->one_layer_working_set(longest);
   const Bytes workspace{system->workspace().value / static_cast<std::uint64_t>(environment.max_in_flight)};
-  const auto refuse = [&](const char* key, Bytes found) {
-    throw ConfigError(
-        fmt::format("{}: systems.{}.{}: one layer of a request with {} stored tokens needs {} bytes, a "
-                    "request has {}; set {} higher or in_flight lower",
-                    point.origin, point.label, key, longest, working_set.value, found.value, key));
-  };
+  const Bytes read = system->largest_read(longest);
   if (working_set.value == 0) return;
-  if (working_set > workspace) refuse("workspace_bytes", workspace);
-  if (working_set > system->staging()) refuse("staging_bytes", system->staging());
+  if (working_set > workspace) {
+    throw ConfigError(
+        fmt::format("{}: systems.{}.workspace_bytes: one layer of a request with {} stored tokens needs {} bytes, a "
+                    "request has {}; set workspace_bytes higher or in_flight lower",
+                    point.origin, point.label, longest, working_set.value, workspace.value));
+  }
+  if (read > system->staging()) {
+    throw ConfigError(
+        fmt::format("{}: systems.{}.staging_bytes: a read of one layer of a request with {} stored tokens may take {} "
+                    "bytes with alignment, found {}; set staging_bytes higher",
+                    point.origin, point.label, longest, read.value, system->staging().value));
+  }
 }
 
 std::uint64_t warmup_limit(const Point& point) {

@@ -15,6 +15,8 @@ struct RunOptions {
   bool stop_when_full = false;                     // of a fill run: ends when both tiers have been full
   bool keep_spans = false;                         // every span of the measured requests, for a timeline
   const std::atomic<bool>* interrupted = nullptr;  // polled; throws Interrupted
+  // Called now and then on the running thread: finished requests over all.
+  std::function<void(double share)> on_progress = nullptr;
 };
 
 struct RunResult {

@@ -1,10 +1,13 @@
 #include "sim/sweep/parallel_runner.hpp"
 
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <exception>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <numeric>
 #include <thread>
@@ -53,6 +56,21 @@ void run_points(const std::vector<double>& costs, std::size_t jobs, const std::f
   }
   if (interrupted) throw Interrupted();
   if (!failures.empty()) std::rethrow_exception(failures.begin()->second);
+}
+
+std::size_t num_usable_cores() {
+  // The mask must have room for every core of the machine, not only the usable ones: EINVAL until it has.
+  constexpr int kMostCores = 1 << 20;
+  for (int room = 1024; room <= kMostCores; room *= 2) {
+    const std::unique_ptr<cpu_set_t, decltype([](cpu_set_t* set) { CPU_FREE(set); })> mask(CPU_ALLOC(room));
+    const std::size_t size = CPU_ALLOC_SIZE(room);
+    if (mask == nullptr) break;
+    if (sched_getaffinity(0, size, mask.get()) == 0) {
+      return static_cast<std::size_t>(std::max(1, CPU_COUNT_S(size, mask.get())));
+    }
+    if (errno != EINVAL) break;
+  }
+  return std::max(1u, std::thread::hardware_concurrency());
 }
 
 InterruptGuard::InterruptGuard() {

@@ -16,6 +16,9 @@ namespace reprefill::sim {
 void run_points(const std::vector<double>& costs, std::size_t jobs, const std::function<void(std::size_t)>& run,
                 const std::atomic<bool>& interrupted);
 
+/// Cores that this process may use: its affinity mask, which a batch system or `taskset` narrows. At least 1.
+std::size_t num_usable_cores();
+
 /// While it lives, SIGINT and SIGTERM set its flag; a second one ends the process at once with code 130. The
 /// handling that it found comes back at its end. One at a time.
 class InterruptGuard {

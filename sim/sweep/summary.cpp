@@ -1,5 +1,6 @@
 #include "sim/sweep/summary.hpp"
 
+#include <algorithm>
 #include <map>
 
 #include "core/base/text_table.hpp"
@@ -70,13 +71,15 @@ std::vector<Json> summarise_replicas(const std::vector<Json>& rows) {
   for (const std::string& key : order) {
     const Setting& setting = settings[key];
     Json json = Json::object();
-    for (const char* name :
-         {"label", "system", "axes", "model", "profile", "profile_kind", "software_path", "bottleneck"}) {
+    for (const char* name : {"label", "system", "axes", "model", "profile", "profile_kind", "software_path",
+                             "bottleneck", "timing_dependent"}) {
       json[name] = setting.first.at(name);
     }
     json["replicas"] = setting.replicas;
     json["measured_requests"] = setting.first.at("workload").at("measured_requests");
     json["verdict"] = setting.backlogged ? "BACKLOGGED" : "STABLE";
+    const Json& ttft = setting.first.at("ttft");
+    if (ttft.contains("p95_note")) json["p95_note"] = ttft["p95_note"];
     for (const Figure& figure : kFigures) {
       const auto found = setting.sums.find(figure.name);
       json[figure.name] =
@@ -88,19 +91,25 @@ std::vector<Json> summarise_replicas(const std::vector<Json>& rows) {
 }
 
 std::string result_table(const std::vector<Json>& rows, const std::vector<std::string>& axis_names, TableForm form) {
+  const std::vector<Json> settings = summarise_replicas(rows);
+  const bool has_p95 = std::any_of(settings.begin(), settings.end(),
+                                   [](const Json& setting) { return !setting["p95_ttft_ms"].is_null(); });
   std::vector<std::string> header = {"system"};
-  for (const std::string& axis : axis_names) header.push_back(axis);
-  for (const char* column :
-       {"TTFT ms", "P95 ms", "read MB", "amplif.", "kept", "GPU hit", "host hit", "mass", "bottleneck"}) {
+  header.insert(header.end(), axis_names.begin(), axis_names.end());
+  header.emplace_back("TTFT ms");
+  if (has_p95) header.emplace_back("P95 ms");
+  for (const char* column : {"read MB", "amplif.", "kept", "GPU hit", "host hit", "mass", "bottleneck"}) {
     header.emplace_back(column);
   }
   TextTable table(header);
-  for (const Json& setting : summarise_replicas(rows)) {
+  for (const Json& setting : settings) {
     std::vector<std::string> line = {setting["label"].get<std::string>()};
     for (const std::string& axis : axis_names) line.push_back(axis_value(setting["axes"], axis));
     const bool backlogged = setting["verdict"] == "BACKLOGGED";
-    line.push_back(number(setting["mean_ttft_ms"], "{:.1f}") + (backlogged ? " !" : ""));
-    line.push_back(number(setting["p95_ttft_ms"], "{:.1f}"));
+    const bool timing_dependent = setting["timing_dependent"].get<bool>();
+    line.push_back(number(setting["mean_ttft_ms"], "{:.1f}") + (timing_dependent ? " ~" : "") +
+                   (backlogged ? " !" : ""));
+    if (has_p95) line.push_back(number(setting["p95_ttft_ms"], "{:.1f}"));
     line.push_back(number(Json(setting["requested_bytes_per_request"].get<double>() / 1e6), "{:.1f}"));
     line.push_back(number(setting["amplification_payload"], "{:.2f}"));
     line.push_back(number(setting["effective_budget"], "{:.3f}"));

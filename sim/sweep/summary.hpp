@@ -12,8 +12,8 @@ namespace reprefill::sim {
 std::vector<Json> summarise_replicas(const std::vector<Json>& rows);
 
 enum class TableForm { text, markdown };
-/// One line per setting. Backlogged settings are marked and not ranked; speed-ups are over the slowest system with the
-/// same axes where that exists.
+/// One line per setting; P95 where one is given. Settings that depend on timing are marked ~, backlogged ones ! and not
+/// ranked; speed-ups are over the slowest system with the same axes where that exists.
 std::string result_table(const std::vector<Json>& rows, const std::vector<std::string>& axis_names, TableForm form);
 
 }  // namespace reprefill::sim

@@ -115,11 +115,16 @@ SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::R
         [&](std::size_t index) {
           const Point& point = *todo[index];
           const bool wants_timeline = options.timeline_point == point.index;
+          const auto on_progress = [&](double share) {
+            const std::lock_guard lock(mutex);
+            progress.update(index, share);
+          };
           RunResult result = run_point(point, inputs,
                                        {.num_warmup = warm_up.of(point),
                                         .stop_when_full = false,
                                         .keep_spans = wants_timeline,
-                                        .interrupted = &interrupted});
+                                        .interrupted = &interrupted,
+                                        .on_progress = on_progress});
           result.row["scenario"] = scenario.name;
           if (wants_timeline) record::write_timeline(folder.path() / "timeline.json", result.spans);
           if (folder.row(point.index) == nullptr) folder.append_row(point.index, inputs_hash(point), result.row);

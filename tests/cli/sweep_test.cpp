@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/file.h>
 
@@ -21,7 +22,9 @@ using test_support::read_text;
 using test_support::run_program;
 using test_support::TemporaryFolder;
 using test_support::write_text;
+using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 /// 24 points, a second or so of work.
 Json small_sweep(int measured_requests) {
@@ -61,6 +64,31 @@ TEST_F(Sweep, GivesTheSameBytesOnAnyNumberOfThreads) {
     EXPECT_FALSE(one.empty());
     EXPECT_EQ(one, read_text(out("four") + file)) << file;
   }
+}
+
+TEST_F(Sweep, UsesTheCoresThatItMayUse) {
+  cpu_set_t before;
+  if (sched_getaffinity(0, sizeof before, &before) != 0) GTEST_SKIP() << "a machine of more than 1,024 cores";
+  int some_core = 0;
+  while (!CPU_ISSET(some_core, &before)) ++some_core;
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(some_core, &one);
+  sched_setaffinity(0, sizeof one, &one);  // the program inherits it
+  const ProgramResult result = sweep("a");
+  sched_setaffinity(0, sizeof before, &before);
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_EQ(Json::parse(read_text(out("a") + "/run.json"))["jobs"], 1);
+}
+
+TEST_F(Sweep, SaysThatThereIsNoP95AndWhatDependsOnTiming) {
+  const ProgramResult alone = sweep("alone");
+  ASSERT_EQ(alone.exit_code, 0) << alone.output;
+  EXPECT_THAT(alone.output, AllOf(HasSubstr("P95 is not given"), Not(HasSubstr("P95 ms")), Not(HasSubstr("~"))));
+  const ProgramResult several = sweep("several", "--set workload.in_flight=2");
+  ASSERT_EQ(several.exit_code, 0) << several.output;
+  EXPECT_THAT(several.output,
+              AllOf(HasSubstr("P95 ms"), Not(HasSubstr("not given")), HasSubstr("~ bytes and cache decisions")));
 }
 
 TEST_F(Sweep, ResultsHoldNoDatesPathsOrHostNames) {

@@ -33,8 +33,9 @@ struct LayerLoad {
 struct LayerPrefetch {
   int layer_idx = 0;
   PieceList pieces;
-  std::vector<Op> operations;
-  std::vector<Op> loaded;  // per piece, or one for all
+  std::vector<PrefetchOps> operations;  // per piece, or one for all
+
+  const PrefetchOps& operations_of(std::size_t piece) const { return operations[operations.size() == 1 ? 0 : piece]; }
 };
 
 /// The state of one request between its periods.
@@ -93,6 +94,7 @@ class ContiguousKv final : public TieredSystem {
     REPREFILL_CHECK(run.prefetches.empty(), "request {} ends with prefetches that no period claimed", request.id);
   }
 
+  bool timing_dependent() const override { return params_.prefetch_drop == PrefetchDrop::unsubmitted; }
   cache::TieredCache* identification_cache() override { return keys_.cache(); }
   bool pins_identification_keys() const override { return keys_.pins_all(); }
 
@@ -232,7 +234,7 @@ class ContiguousKv final : public TieredSystem {
       const auto position = static_cast<std::size_t>(match - prefetched.begin());
       used[position] = true;
       const Bytes size = loader_.piece_bytes(key);
-      const Op& loaded = found->loaded[found->loaded.size() == 1 ? 0 : position];
+      const Op& loaded = found->operations_of(position).copied;
       ++counts.pieces_needed;
       counts.payload_needed += size;
       counts.prefetch_used += read_bytes(key, size);
@@ -261,7 +263,10 @@ class ContiguousKv final : public TieredSystem {
   void drop_unused(Run& run, const LayerPrefetch& prefetch, const std::vector<bool>& used) {
     if (params_.prefetch_drop == PrefetchDrop::never) return;
     for (std::size_t i = 0; i < used.size(); ++i) {
-      if (!used[i]) run.layers.machine().detach(prefetch.operations[2 * i], /*drop_unsubmitted=*/true);
+      if (used[i]) continue;
+      const PieceKey key = prefetch.pieces.keys[i];
+      loader_.drop_prefetch(run.layers.machine(), prefetch.operations[i], read_bytes(key, loader_.piece_bytes(key)),
+                            account(run));
     }
   }
 
@@ -321,18 +326,18 @@ class ContiguousKv final : public TieredSystem {
   }
 
   void issue_prefetch(Run& run, LayerPrefetch& prefetch, const Deps& deps) {
-    PieceList pieces = prefetch.pieces;
-    if (params_.leader_keys == LeaderKeys::reuse && is_leader(prefetch.layer_idx)) read_values_only(pieces);
     const OpContext context = run.layers.context(prefetch.layer_idx);
-    const auto issue = [&](PieceList list) {
-      prefetch.loaded.push_back(
-          loader_.prefetch(run.layers.machine(), context, std::move(list), deps, account(run), prefetch.operations));
+    const auto issue = [&](PieceList pieces) {
+      if (params_.leader_keys == LeaderKeys::reuse && is_leader(prefetch.layer_idx)) read_values_only(pieces);
+      prefetch.operations.push_back(
+          pieces.empty() ? PrefetchOps{}
+                         : loader_.prefetch(run.layers.machine(), context, std::move(pieces), deps, account(run)));
     };
     if (params_.prefetch_drop == PrefetchDrop::never) {
-      issue(std::move(pieces));
+      issue(prefetch.pieces);
       return;
     }
-    for (const PieceKey key : pieces.keys) {  // one operation a piece, so that each can be dropped by itself
+    for (const PieceKey key : prefetch.pieces.keys) {  // one operation a piece, so that each can be dropped by itself
       PieceList one;
       one.add(key, loader_.piece_bytes(key));
       issue(std::move(one));

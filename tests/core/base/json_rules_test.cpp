@@ -47,7 +47,9 @@ TEST(JsonText, SixtyFourLevelsAreTakenWhateverTheyHoldAndSixtyFiveRefused) {
 
 TEST(JsonText, AKeyMayAppearOnceInAnObject) {
   expect_refused(R"({"a": 1, "b": 2, "a": 1})", "a: key appears twice");
-  expect_refused(R"([[{"x": {"a": 1, "a": 2}}]])", "a: key appears twice");
+  expect_refused(R"([[{"x": {"a": 1, "a": 2}}]])", "[0][0].x.a: key appears twice");
+  expect_refused(R"({"s": ["x", {"b": {}}, [], {"n": 1, "p": {"q": [1, {}]}, "n": 2}]})", "s[3].n: key appears twice");
+  expect_refused(R"({"a": {"b": {"c": 1}, "d": [{"e": 1}, {"e": 1, "f": 2, "e": 3}]}})", "a.d[1].e: key appears twice");
   expect_refused(R"({"a": 1, "\u0061": 2})", "a: key appears twice");  // the same key, spelt otherwise
   expect_refused(R"({"a": {"b": 1}, "c": 2, "a": {}})", "a: key appears twice");
   expect_refused(R"({"": 1, "": 2})", "key appears twice");

@@ -21,7 +21,7 @@ std::string error_of(const std::function<void()>& action) {
 
 TEST(ParseJson, RefusesDuplicateKeysAtAnyDepthButNotInSiblings) {
   EXPECT_THAT(error_of([] { parse_json(R"({"a": {"b": 1, "b": 2}})", "f.json"); }),
-              HasSubstr("f.json: b: key appears twice"));
+              HasSubstr("f.json: a.b: key appears twice"));
   EXPECT_NO_THROW(parse_json(R"([{"b": 1}, {"b": 2}])", "f.json"));
 }
 

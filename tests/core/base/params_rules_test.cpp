@@ -342,5 +342,49 @@ TEST(ParamSchema, OptionalParametersMayBeNull) {
   EXPECT_EQ(properties.at("chunk_tokens").at("type"), "integer");
 }
 
+struct Limited {
+  ChoiceOrCount<Fruit> limit;
+};
+
+ParamTable<Limited> limited() {
+  ParamTable<Limited> t;
+  t.add(&Limited::limit, {.name = "limit", .doc = "d", .source = "s", .unit = "tokens", .minimum = 1, .maximum = 100});
+  return t;
+}
+
+ChoiceOrCount<Fruit> read_limit(const std::string& value) {
+  const Json json = Json::parse("{\"limit\": " + value + "}");
+  Limited params;
+  limited().read(JsonValue(json, "f.json"), params);
+  return params.limit;
+}
+
+TEST(ChoiceOrCountParam, TakesANameOrANumber) {
+  EXPECT_EQ(read_limit("\"plum\"").choice, Fruit::plum);
+  EXPECT_FALSE(read_limit("\"plum\"").count);
+  EXPECT_EQ(read_limit("1").count, 1u);
+  EXPECT_EQ(read_limit("100").count, 100u);
+  EXPECT_EQ(read_limit("1e2").count, 100u);
+  for (const char* value : {"\"plum\"", "7"}) {
+    Limited params{read_limit(value)};
+    EXPECT_EQ(limited().write(params)["limit"].dump(), value) << "what is written reads the same";
+  }
+}
+
+TEST(ChoiceOrCountParam, RefusesAnythingElseWithBothForms) {
+  for (const char* value : {"0", "101", "1.5", "-1", "\"7\"", "\"cherry\"", "null", "true", "[1]"}) {
+    EXPECT_THAT([=] { read_limit(value); }, ThrowsMessage<ConfigError>(HasSubstr("f.json: limit: found"))) << value;
+  }
+  EXPECT_THAT([] { read_limit("\"7\""); },
+              ThrowsMessage<ConfigError>(HasSubstr("\"apple\", \"pear\", \"plum\" or a whole number from 1 to 100")));
+}
+
+TEST(ChoiceOrCountParam, IsEitherInTheSchema) {
+  Json properties;
+  add_to_schema(properties, limited().infos().front());
+  EXPECT_EQ(properties["limit"]["oneOf"][0]["enum"], (Json{"apple", "pear", "plum"}));
+  EXPECT_EQ(properties["limit"]["oneOf"][1]["type"], "integer");
+}
+
 }  // namespace
 }  // namespace reprefill

@@ -84,6 +84,29 @@ TEST(Progress, NothingToDoIsDone) {
   EXPECT_EQ(progress.text(0), "sweep: 0/0 points, 100 %, 0 s");
 }
 
+TEST(Progress, TheTimeLeftMovesWithinARunningItem) {
+  Progress progress("sweep", {1, 3}, ProgressMode::quiet);
+  progress.update(1, 0.5);
+  EXPECT_EQ(progress.text(3), "sweep: 0/2 points, 38 %, 3 s, about 5 s left");
+  progress.update(1, 0.25);  // never back
+  EXPECT_EQ(progress.text(3), "sweep: 0/2 points, 38 %, 3 s, about 5 s left");
+  progress.update(1, 7);  // nor above the whole
+  EXPECT_EQ(progress.text(6), "sweep: 0/2 points, 75 %, 6 s, about 2 s left");
+  progress.done(1);
+  EXPECT_EQ(progress.text(6), "sweep: 1/2 points, 75 %, 6 s, about 2 s left") << "counted once";
+  progress.done(0);
+  EXPECT_EQ(progress.text(8), "sweep: 2/2 points, 100 %, 8 s");
+}
+
+TEST(Progress, ManySmallStepsEndAtTheWhole) {
+  Progress progress("sweep", std::vector<double>(7, 0.1), ProgressMode::quiet);
+  for (std::size_t item = 0; item < 7; ++item) {
+    for (int step = 0; step <= 1000; ++step) progress.update(item, step / 1000.0);
+    progress.done(item);
+  }
+  EXPECT_EQ(progress.text(1), "sweep: 7/7 points, 100 %, 1 s");
+}
+
 TEST(Progress, LongTimesAreInMinutesAndHours) {
   Progress progress("sweep", {1, 99}, ProgressMode::quiet);
   progress.done(0);

@@ -18,6 +18,8 @@ struct Row {
   std::uint64_t params_millions, non_embedding_millions;
   std::uint64_t k_bytes_token_layer, kv_bytes_token;
 };
+void PrintTo(const Row& row, std::ostream* out) { *out << row.name; }
+
 constexpr Row kRows[] = {
     {"qwen2.5-0.5b", "Qwen2.5-0.5B-Instruct", 24, 896, 14, 2, 64, 4864, 151936, true, 494, 358, 256, 12'288},
     {"qwen2.5-1.5b", "Qwen2.5-1.5B-Instruct", 28, 1536, 12, 2, 128, 8960, 151936, true, 1544, 1310, 512, 28'672},

@@ -37,7 +37,7 @@ TEST(NearestRank, OfNothingIsABug) { EXPECT_THROW(nearest_rank({}, 50), Invarian
 
 TEST(TtftStatistics, OfNoRequestsAreEmptyAndOfOneAreThatOne) {
   EXPECT_TRUE(ttft_statistics({}, {}).empty());
-  const Json json = ttft_statistics({3.5}, {});
+  const Json json = ttft_statistics({3.5}, {.noise = true});
   for (const char* name :
        {"mean_ttft_ms", "median_ttft_ms", "p90_ttft_ms", "p95_ttft_ms", "min_ttft_ms", "max_ttft_ms"})
     EXPECT_EQ(json[name], 3.5) << name;
@@ -47,7 +47,7 @@ TEST(TtftStatistics, OfNoRequestsAreEmptyAndOfOneAreThatOne) {
 TEST(TtftStatistics, ExtremesAndPercentilesDoNotDependOnTheOrderOfRequests) {
   std::vector<double> values = one_to(1000);
   std::reverse(values.begin(), values.end());
-  const Json json = ttft_statistics(values, {});
+  const Json json = ttft_statistics(values, {.noise = true});
   EXPECT_EQ(json["min_ttft_ms"], 1.0);
   EXPECT_EQ(json["max_ttft_ms"], 1000.0);
   EXPECT_EQ(json["p90_ttft_ms"], 900.0);
@@ -55,14 +55,25 @@ TEST(TtftStatistics, ExtremesAndPercentilesDoNotDependOnTheOrderOfRequests) {
 }
 
 TEST(TtftStatistics, P99NeedsAThousandRequests) {
-  EXPECT_TRUE(ttft_statistics(one_to(999), {})["p99_ttft_ms"].is_null());
-  EXPECT_EQ(ttft_statistics(one_to(1000), {})["p99_ttft_ms"], 990.0);
+  EXPECT_TRUE(ttft_statistics(one_to(999), {.noise = true})["p99_ttft_ms"].is_null());
+  EXPECT_EQ(ttft_statistics(one_to(1000), {.noise = true})["p99_ttft_ms"], 990.0);
 }
 
-TEST(TtftStatistics, SaysWhenP95IsNearlyTheMean) {
-  EXPECT_TRUE(ttft_statistics({1, 2}, {.requests_in_flight = 1, .noise = false}).contains("p95_note"));
-  EXPECT_FALSE(ttft_statistics({1, 2}, {.requests_in_flight = 1, .noise = true}).contains("p95_note"));
-  EXPECT_FALSE(ttft_statistics({1, 2}, {.requests_in_flight = 2, .noise = false}).contains("p95_note"));
+TEST(TtftStatistics, SayWhyThereIsNoTailWithOneRequestInFlightAndNoNoise) {
+  const Json alone = ttft_statistics(one_to(1000), {.requests_in_flight = 1, .noise = false});
+  for (const char* name : {"p90_ttft_ms", "p95_ttft_ms", "p99_ttft_ms"}) {
+    ASSERT_TRUE(alone.contains(name)) << "every row has the same columns";
+    EXPECT_TRUE(alone[name].is_null()) << name;
+  }
+  EXPECT_TRUE(alone.contains("p95_note"));
+  EXPECT_EQ(alone["median_ttft_ms"], 500.0);
+
+  const TtftOptions with_tail[] = {{.noise = true}, {.requests_in_flight = 2}, {.open_arrivals = true}};
+  for (const TtftOptions& options : with_tail) {
+    const Json json = ttft_statistics(one_to(1000), options);
+    EXPECT_EQ(json["p95_ttft_ms"], 950.0);
+    EXPECT_FALSE(json.contains("p95_note"));
+  }
 }
 
 TEST(TtftStatistics, MeanAndDeviationByHand) {

@@ -187,8 +187,10 @@ TEST_F(SsdTest, DroppingTakesOnlyWhatIsQueuedAndOnlyTheClientsOwn) {
   submit(ssd, SsdQueue::prefetch, client, 100, 3);  // one is submitted at once
   submit(ssd, SsdQueue::prefetch, other, 100);
   submit(ssd, SsdQueue::demand, client, 100);
-  EXPECT_EQ(ssd.drop_queued(client), 3u);
-  EXPECT_EQ(ssd.drop_queued(client), 0u);
+  const Ssd::Dropped dropped = ssd.drop_queued(client);
+  EXPECT_EQ(dropped.num_requests, 3u);
+  EXPECT_EQ(dropped.bytes, Bytes{300});
+  EXPECT_EQ(ssd.drop_queued(client).num_requests, 0u);
   simulation.run();
   EXPECT_THAT(client.done, ElementsAre(1100));
   EXPECT_THAT(other.done, ElementsAre(2200));

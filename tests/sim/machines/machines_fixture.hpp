@@ -7,6 +7,7 @@
 
 #include "core/pipeline/system.hpp"
 #include "sim/simulated_machine.hpp"
+#include "tests/support/printers.hpp"
 #include "traces/importance/importance_presets.hpp"
 #include "traces/importance/synthetic_importance.hpp"
 
@@ -97,8 +98,7 @@ class SpanList final : public sim::MachineObserver {
 /// The simulated machine over a bench.
 class SimulatedBench {
  public:
-  SimulatedBench(Bench& bench, const sim::Profile& profile)
-      : bench_(bench), machine(simulation, options_for(bench, profile), spans) {}
+  SimulatedBench(Bench& bench, const sim::Profile& profile) : machine(simulation, options_for(bench, profile), spans) {}
 
   /// Until the task is done. False: no event is left (a deadlock).
   bool drive(pipeline::Task& task) {
@@ -119,10 +119,6 @@ class SimulatedBench {
             .staging = bench.system->staging()};
   }
 
- private:
-  Bench& bench_;
-
- public:
   sim::Simulation simulation;
   SpanList spans;
   sim::SimulatedMachine machine;

@@ -162,10 +162,11 @@ TEST(SmallestBuffers, WorkspaceAndStagingOfOneLayerDoNotDeadlock) {
   const sim::Profile profile = datasheet_profile();
   for (const PathKind path : {PathKind::prototype, PathKind::direct}) {
     for (const char* system : {"attention_store", "as_h2o", "impress", "contiguous_kv"}) {
-      const Bytes smallest =
-          Bench({"probe", system, Json::object()}, path).system->one_layer_working_set(kStoredTokens);
-      Json params = {{"workspace_bytes", std::max<std::uint64_t>(4096, smallest.value)},
-                     {"staging_bytes", std::max<std::uint64_t>(4096, smallest.value)},
+      const Bench probe({"probe", system, Json::object()}, path);
+      const Bytes layer = probe.system->one_layer_working_set(kStoredTokens);
+      const Bytes largest_read = probe.system->largest_read(kStoredTokens);
+      Json params = {{"workspace_bytes", std::max<std::uint64_t>(4096, layer.value)},
+                     {"staging_bytes", std::max<std::uint64_t>(4096, largest_read.value)},
                      {"gpu_cache", "0 B"},
                      {"host_cache", "0 B"}};
       Bench bench({system, system, params}, path);

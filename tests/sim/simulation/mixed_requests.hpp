@@ -68,8 +68,7 @@ inline Request mixed_request(const pipeline::System& system, std::uint32_t numbe
     request.stored_prefix = prefix;
   }
   if (appends(number) && system.store_layout() != nullptr) {
-    request.append =
-        pipeline::AppendPlan{.segment = SegmentId{kFirstAppended + number}, .num_tokens = kAppendedTokens};
+    request.append = pipeline::AppendPlan{.segment = SegmentId{kFirstAppended + number}, .num_tokens = kAppendedTokens};
   }
   return request;
 }

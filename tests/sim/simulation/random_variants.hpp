@@ -24,16 +24,9 @@ class VariantGenerator {
       return variant;
     }
     add_tiers(params);
-    Json& layout = params["kv_layout"] = {{"kv", pick<const char*>({"apart", "adjacent"})},
-                                          {"order", pick<const char*>({"layer_major", "period_major", "chunk_major"})},
-                                          {"block_tokens", pick<int>({8, 16, 32, 64})},
-                                          {"period_layers", 1 + one_of(9)}};
+    params["kv_layout"] = random_layout(system);
     if (system == "attention_store") params["lookahead_layers"] = pick<int>({0, 1, 2, 511});
-    if (system == "contiguous_kv") {
-      add_contiguous_kv(params);
-    } else {
-      layout["kv"] = "apart";  // these read K and V one without the other
-    }
+    if (system == "contiguous_kv") add_contiguous_kv(params);
     if (system == "impress") {
       params["vote"] = pick<const char*>({"top_k", "majority", "union"});
       params["similarity_exponent"] = pick<double>({0.1, 0.6, 3});
@@ -52,6 +45,16 @@ class VariantGenerator {
   template <typename T>
   T pick(std::initializer_list<T> values) {
     return *(values.begin() + static_cast<std::ptrdiff_t>(one_of(values.size())));
+  }
+
+  Json random_layout(const std::string& system) {
+    Json layout;
+    // The others read K and V one without the other.
+    layout["kv"] = system == "contiguous_kv" ? pick<const char*>({"apart", "adjacent"}) : "apart";
+    layout["order"] = pick<const char*>({"layer_major", "period_major", "chunk_major"});
+    layout["block_tokens"] = pick<int>({8, 16, 32, 64});
+    layout["period_layers"] = 1 + one_of(9);
+    return layout;
   }
 
   void add_tiers(Json& params) {
@@ -84,13 +87,17 @@ class VariantGenerator {
 /// Workspace and staging of exactly what `check` asks for, for each request in flight.
 inline void shrink_buffers(Variant& variant, PathKind path, std::uint32_t stored_tokens, int max_in_flight = 1) {
   if (!variant.params.contains("kv_layout")) return;  // loads nothing
-  const Bytes smallest = Bench(variant, path).system->one_layer_working_set(stored_tokens);
+  const Bench bench(variant, path);
+  const Bytes layer = bench.system->one_layer_working_set(stored_tokens);
   variant.params["workspace_bytes"] =
-      std::max<std::uint64_t>(4096, smallest.value * static_cast<std::uint64_t>(max_in_flight));
-  variant.params["staging_bytes"] = std::max<std::uint64_t>(4096, smallest.value);
+      std::max<std::uint64_t>(4096, layer.value * static_cast<std::uint64_t>(max_in_flight));
+  variant.params["staging_bytes"] = std::max<std::uint64_t>(4096, bench.system->largest_read(stored_tokens).value);
 }
 
-inline constexpr const char* kSystems[] = {"recompute", "resident", "attention_store",
-                                           "as_h2o",    "impress",  "contiguous_kv"};
+inline std::vector<std::string> every_system() {
+  std::vector<std::string> names;
+  for (const pipeline::SystemEntry& entry : pipeline::system_registry()) names.push_back(entry.name);
+  return names;
+}
 
 }  // namespace reprefill::test_support

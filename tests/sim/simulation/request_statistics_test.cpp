@@ -1,4 +1,4 @@
-// Verdicts and busy times, by hand.
+// Verdicts, by hand.
 #include "sim/simulation/request_statistics.hpp"
 
 #include <gtest/gtest.h>
@@ -40,37 +40,6 @@ TEST(Verdict, AMeanWaitThatMoreThanDoublesFromTheSecondToTheLastQuarterIsABacklo
 }
 
 TEST(Verdict, ShrinkingWaitsAreStable) { EXPECT_STREQ(waits({80, 70, 60, 50, 40, 30, 20, 10}).verdict(), "STABLE"); }
-
-std::int64_t busy(const std::vector<std::pair<int, int>>& services) {
-  BusyTime time;
-  for (const auto& [start, end] : services) time.add(Nanoseconds{start}, Nanoseconds{end});
-  time.settle();
-  return time.total().value;
-}
-
-TEST(BusyTime, OfNothingIsNothing) {
-  EXPECT_EQ(busy({}), 0);
-  EXPECT_EQ(busy({{5, 5}}), 0);
-}
-
-TEST(BusyTime, IsTheUnionOfTheServices) {
-  EXPECT_EQ(busy({{0, 10}, {20, 30}}), 20) << "apart";
-  EXPECT_EQ(busy({{0, 10}, {10, 30}}), 30) << "touching";
-  EXPECT_EQ(busy({{0, 10}, {5, 30}}), 30) << "overlapping";
-  EXPECT_EQ(busy({{0, 30}, {5, 10}}), 30) << "inside";
-  EXPECT_EQ(busy({{20, 30}, {0, 10}, {5, 22}}), 30) << "in any order";
-}
-
-TEST(BusyTime, SettledPartsAreNotCountedAgain) {
-  BusyTime time;
-  time.add(Nanoseconds{0}, Nanoseconds{10});
-  time.settle();
-  time.add(Nanoseconds{5}, Nanoseconds{15});  // ended later, began within what is booked
-  time.settle();
-  EXPECT_EQ(time.total(), Nanoseconds{15});
-  time.settle();
-  EXPECT_EQ(time.total(), Nanoseconds{15});
-}
 
 }  // namespace
 }  // namespace reprefill::sim

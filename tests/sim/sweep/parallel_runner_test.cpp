@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -117,6 +118,20 @@ TEST(InterruptGuard, GivesBackTheHandlingThatItFound) {
   const auto before = signal(SIGTERM, SIG_IGN);
   { const InterruptGuard guard; }
   EXPECT_EQ(signal(SIGTERM, before), SIG_IGN);
+}
+
+TEST(NumUsableCores, FollowsTheAffinityMask) {
+  cpu_set_t before;
+  if (sched_getaffinity(0, sizeof before, &before) != 0) GTEST_SKIP() << "a machine of more than 1,024 cores";
+  EXPECT_EQ(num_usable_cores(), static_cast<std::size_t>(CPU_COUNT(&before)));
+  int some_core = 0;
+  while (!CPU_ISSET(some_core, &before)) ++some_core;
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(some_core, &one);
+  ASSERT_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+  EXPECT_EQ(num_usable_cores(), 1u);
+  sched_setaffinity(0, sizeof before, &before);
 }
 
 }  // namespace

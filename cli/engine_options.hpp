@@ -1,0 +1,41 @@
+// Options that every verb of the engine shares.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include "core/base/params.hpp"
+#include "engine/session/session.hpp"
+
+namespace reprefill::cli {
+
+struct ModelOptions {
+  std::string folder;
+  std::string tokenizer;
+  int threads = 0;
+  std::string kv_dtype = "bf16";
+};
+void add_model_options(CLI::App& verb, ModelOptions& options);
+engine::Model open_model(const ModelOptions& options);
+
+/// Whose KV the executor produces: what a store is checked against and written for.
+engine::StoreModel store_model(const engine::Model& model);
+
+/// `key=value` options as the object that a scenario would hold; dots nest ("kv_layout.order=chunk_major").
+Json params_of(const std::vector<std::string>& sets, const std::string& option);
+
+/// One of an enum's names. Throws ConfigError with the nearest and all of them.
+template <typename Enum>
+Enum choice_of(const std::string& text, const std::string& option) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : EnumNames<Enum>::names) names.emplace_back(name);
+  const Json json = text;
+  const int index = detail::read_choice(JsonValue(json, option), names);
+  return EnumNames<Enum>::names[static_cast<std::size_t>(index)].second;
+}
+
+}  // namespace reprefill::cli
+
+template <>
+struct reprefill::EnumNames<reprefill::KvType> {
+  static constexpr std::pair<const char*, KvType> names[] = {{"bf16", KvType::bf16}, {"fp32", KvType::fp32}};
+};

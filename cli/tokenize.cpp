@@ -1,0 +1,56 @@
+// `reprefill tokenize`: ids of texts, line by line.
+#include <iostream>
+
+#include "cli/verbs.hpp"
+#include "core/base/json.hpp"
+#include "engine/tokenizer/tokenizer.hpp"
+
+namespace reprefill::cli {
+namespace {
+
+struct TokenizeOptions {
+  std::string tokenizer;
+  bool decode = false;
+};
+
+Json encode_line(const engine::Tokenizer& tokenizer, const JsonValue& line) {
+  line.require_object().refuse_unknown_keys({"text", "ids"});
+  return {{"ids", tokenizer.encode(line.key("text").as_string())}};
+}
+
+Json decode_line(const engine::Tokenizer& tokenizer, const JsonValue& line) {
+  line.require_object().refuse_unknown_keys({"text", "ids"});
+  const JsonValue list = line.key("ids").require_array();
+  std::vector<std::int32_t> ids;
+  for (std::size_t i = 0; i < list.json().size(); ++i) {
+    ids.push_back(static_cast<std::int32_t>(list.element(i).as_integer(0, tokenizer.num_ids() - 1, "token id")));
+  }
+  return {{"text", tokenizer.decode(ids)}};
+}
+
+void run(const TokenizeOptions& options) {
+  const engine::Tokenizer tokenizer = engine::Tokenizer::open(options.tokenizer);
+  std::string text;
+  for (std::size_t number = 1; std::getline(std::cin, text); ++number) {
+    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string origin = fmt::format("standard input: line {}", number);
+    const Json json = parse_json(text, origin);
+    const JsonValue line(json, origin);
+    const Json out = options.decode ? decode_line(tokenizer, line) : encode_line(tokenizer, line);
+    fmt::print("{}\n", out.dump());
+  }
+  if (std::fflush(stdout) != 0) throw MachineError("standard output: cannot write");
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app, const Environment&) {
+  auto options = std::make_shared<TokenizeOptions>();
+  CLI::App* verb = app.add_subcommand(
+      "tokenize", "JSONL {\"text\": ...} on standard input to {\"ids\": [...]} on standard output, line by line");
+  verb->add_option("--tokenizer", options->tokenizer, "tokenizer.json of a Qwen2 or Qwen2.5 checkpoint")->required();
+  verb->add_flag("--decode", options->decode, "The reverse: {\"ids\": [...]} to {\"text\": ...}");
+  verb->callback([options] { run(*options); });
+}
+
+}  // namespace reprefill::cli

@@ -1,0 +1,222 @@
+#include "engine/store/segment_writer.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+namespace reprefill::engine {
+namespace {
+
+constexpr std::uint64_t kWriteBytes = 8 << 20;
+
+/// A range of the file that is filled piece by piece and written whole.
+struct Window {
+  std::uint64_t start = 0;
+  AlignedBuffer buffer;
+
+  std::byte* at(const layout::Extent& extent) const {
+    REPREFILL_CHECK(extent.offset >= start && extent.offset - start + extent.bytes.value <= buffer.size(),
+                    "{} bytes at {} are outside the window at {} of {} bytes", extent.bytes.value, extent.offset, start,
+                    buffer.size());
+    return buffer.data() + (extent.offset - start);
+  }
+};
+
+}  // namespace
+
+void gather_probe_keys(const StoreGeometry& geometry, std::span<const int> probe_heads, std::span<const std::byte> keys,
+                       std::byte* out) {
+  const std::uint32_t group = geometry.num_query_heads / geometry.num_kv_heads;
+  std::set<std::uint32_t> kv_heads;
+  for (const int head : probe_heads) kv_heads.insert(static_cast<std::uint32_t>(head) / group);
+  const std::size_t head_bytes = geometry.head_dim * bytes_per_element(geometry.kv_type);
+  const std::size_t token_bytes = geometry.tensor_bytes_per_token().value;
+  for (std::size_t at = 0; at < keys.size(); at += token_bytes) {
+    for (const std::uint32_t head : kv_heads) {
+      std::memcpy(out, keys.data() + at + head * head_bytes, head_bytes);
+      out += head_bytes;
+    }
+  }
+}
+
+/// One layout's file of the segment. Layers are gathered in windows: whole groups of layers that lie together, and as
+/// many of them as make a write of 8 MiB.
+class SegmentWriter::LayoutFile {
+ public:
+  LayoutFile(const SegmentHeader& header, const std::filesystem::path& folder, const WriteOptions& options)
+      : header_(header),
+        layout_(header.store_layout()),
+        options_(options),
+        file_(StoreFile::create(folder / layout_file_name(header.layout), options.direct, options.before_call)),
+        pages_(header.num_pages()) {}
+
+  void write_layer(int layer_idx, const LayerKv& kv) {
+    if (layer_idx == window_end_) open_windows(layer_idx);
+    copy_payload(layer_idx, kv);
+    if (layout_.has_identification_keys(layer_idx)) {
+      const layout::Extent extent = extent_of(layer_idx, PieceKind::identification_keys, header_.num_tokens);
+      std::memcpy(identification_.at(extent), kv.keys.data(), extent.bytes.value);
+    }
+    if (!header_.layout.probe_heads.empty()) {
+      gather_probe_keys(header_.geometry, header_.layout.probe_heads, kv.keys,
+                        probes_.at(extent_of(layer_idx, PieceKind::probe_keys, header_.num_tokens)));
+    }
+    if (layer_idx + 1 == window_end_) flush_windows();
+  }
+
+  void finish(std::span<const std::int32_t> token_ids) {
+    AlignedBuffer ids(header_.token_ids.bytes.value);
+    std::memcpy(ids.data(), token_ids.data(), token_ids.size_bytes());
+    header_.token_ids_checksum = checksum64(ids.bytes());
+    AlignedBuffer pages(header_.page_checksums.bytes.value);
+    std::memcpy(pages.data(), pages_.data(), pages_.size() * sizeof(std::uint64_t));
+    header_.page_checksums_checksum = checksum64(pages.bytes());
+    for (SlabRecord& slab : header_.slabs) {
+      const auto first = (slab.extent.offset - kHeaderBytes) / kPageBytes;
+      slab.checksum = checksum64(std::as_bytes(std::span(pages_).subspan(first, slab.extent.bytes.value / kPageBytes)));
+    }
+    file_.write(header_.token_ids.offset, ids.bytes(), options_.before_call);
+    file_.write(header_.page_checksums.offset, pages.bytes(), options_.before_call);
+    AlignedBuffer block(kHeaderBytes);
+    std::ranges::copy(encode_header(header_), block.data());
+    file_.write(0, block.bytes(), options_.before_call);
+    file_.sync(options_.before_call);
+    file_.close();
+  }
+
+ private:
+  layout::Extent extent_of(int layer_idx, PieceKind kind, std::uint32_t index) const {
+    return layout_.extent(PieceKey::make(SegmentId{0}, layer_idx, kind, index), header_.num_tokens);
+  }
+  int num_layers() const { return static_cast<int>(header_.geometry.num_layers); }
+
+  /// Layers whose payload lies together and can only be written together.
+  int group_layers() const {
+    if (header_.layout.kv.order == layout::KvOrder::layer_major) return 1;
+    return header_.layout.kv.order == layout::KvOrder::chunk_major ? num_layers() : header_.layout.kv.period_layers;
+  }
+
+  std::uint64_t payload_start(int layer_idx) const {
+    if (layer_idx >= num_layers()) return layout_.payload_end(header_.num_tokens);
+    return extent_of(layer_idx, PieceKind::key, 0).offset;
+  }
+
+  void open_windows(int first) {
+    const int group = group_layers();
+    int end = first;
+    do {
+      end = std::min(num_layers(), end + group);
+    } while (end < num_layers() &&
+             payload_start(std::min(num_layers(), end + group)) - payload_start(first) <= kWriteBytes);
+    window_end_ = end;
+    payload_ = window(payload_start(first), payload_start(end));
+    identification_ = auxiliary_window(first, end, PieceKind::identification_keys);
+    probes_ = auxiliary_window(first, end, PieceKind::probe_keys);
+  }
+
+  static Window window(std::uint64_t start, std::uint64_t end) { return {start, AlignedBuffer(end - start)}; }
+
+  Window auxiliary_window(int first, int end, PieceKind kind) const {
+    Window window;
+    std::uint64_t stop = 0;
+    for (int layer = first; layer < end; ++layer) {
+      const bool has = kind == PieceKind::identification_keys ? layout_.has_identification_keys(layer)
+                                                              : !header_.layout.probe_heads.empty();
+      if (!has) continue;
+      const layout::Extent extent = extent_of(layer, kind, header_.num_tokens);
+      if (stop == 0) window.start = extent.offset;
+      stop = extent.offset + extent.bytes.value;
+    }
+    if (stop > 0) window.buffer = AlignedBuffer(stop - window.start);
+    return window;
+  }
+
+  void copy_payload(int layer_idx, const LayerKv& kv) {
+    const std::uint64_t tensor = header_.geometry.tensor_bytes_per_token().value;
+    const std::uint32_t block = header_.layout.kv.block_tokens;
+    for (std::uint32_t first = 0, index = 0; first < header_.num_tokens; first += block, ++index) {
+      const layout::Extent key = extent_of(layer_idx, PieceKind::key, index);
+      const layout::Extent value = extent_of(layer_idx, PieceKind::value, index);
+      std::memcpy(payload_.at(key), kv.keys.data() + first * tensor, key.bytes.value);
+      std::memcpy(payload_.at(value), kv.values.data() + first * tensor, value.bytes.value);
+    }
+  }
+
+  void flush_windows() {
+    for (Window* window : {&payload_, &identification_, &probes_}) {
+      const std::span<const std::byte> bytes = window->buffer.bytes();
+      const std::uint64_t first_page = (window->start - kHeaderBytes) / kPageBytes;
+      for (std::size_t at = 0; at < bytes.size(); at += kPageBytes) {
+        pages_[first_page + at / kPageBytes] = checksum64(bytes.subspan(at, kPageBytes));
+      }
+      file_.write(window->start, bytes, options_.before_call);
+      *window = Window{};
+    }
+  }
+
+  SegmentHeader header_;
+  layout::StoreLayout layout_;
+  const WriteOptions& options_;
+  StoreFile file_;
+  std::vector<std::uint64_t> pages_;  // checksums
+  int window_end_ = 0;
+  Window payload_, identification_, probes_;
+};
+
+SegmentWriter::SegmentWriter(const StoreManifest& manifest, std::filesystem::path segments, NewSegment segment,
+                             WriteOptions options)
+    : manifest_(manifest),
+      segments_(std::move(segments)),
+      segment_(std::move(segment)),
+      options_(std::move(options)),
+      key_(make_segment_key(manifest.model.fingerprint, segment_.parent, segment_.token_ids)) {
+  const std::size_t num_tokens = segment_.token_ids.size();
+  REPREFILL_CHECK(num_tokens > 0 && num_tokens % manifest.store_block_tokens == 0 && num_tokens <= kMaxSegmentTokens,
+                  "a segment of {} tokens in blocks of {}", num_tokens, manifest.store_block_tokens);
+  partial_ = segments_ / partial_folder_name(key_);
+  remove_path(partial_, options_.before_call);
+  make_private_folder(partial_, options_.before_call);
+  try {
+    for (const StoredLayout& layout : manifest_.layouts) {
+      const SegmentHeader header =
+          plan_header(manifest_, layout, key_, segment_.parent, static_cast<std::uint32_t>(num_tokens));
+      files_.push_back(std::make_unique<LayoutFile>(header, partial_, options_));
+    }
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove_all(partial_, ignored);
+    throw;
+  }
+}
+
+SegmentWriter::~SegmentWriter() {
+  if (partial_.empty()) return;
+  std::error_code ignored;  // what cannot be removed now is recognised as left over
+  std::filesystem::remove_all(partial_, ignored);
+}
+
+void SegmentWriter::write_layer(const LayerKv& kv) {
+  const std::uint64_t bytes = segment_.token_ids.size() * manifest_.model.geometry.tensor_bytes_per_token().value;
+  REPREFILL_CHECK(num_layers_written_ < manifest_.model.geometry.num_layers, "more layers than the model has");
+  REPREFILL_CHECK(kv.keys.size() == bytes && kv.values.size() == bytes,
+                  "layer {}: {} bytes of K and {} of V; expected {}", num_layers_written_, kv.keys.size(),
+                  kv.values.size(), bytes);
+  for (const auto& file : files_) file->write_layer(static_cast<int>(num_layers_written_), kv);
+  ++num_layers_written_;
+}
+
+void SegmentWriter::commit() {
+  REPREFILL_CHECK(num_layers_written_ == manifest_.model.geometry.num_layers, "{} of {} layers are written",
+                  num_layers_written_, manifest_.model.geometry.num_layers);
+  for (const auto& file : files_) file->finish(segment_.token_ids);
+  sync_folder(partial_, options_.before_call);
+  rename_path(partial_, segments_ / key_.to_hex(), options_.before_call);
+  partial_.clear();
+  sync_folder(segments_, options_.before_call);
+}
+
+std::string SegmentWriter::partial_folder_name(const SegmentKey& key) {
+  return fmt::format(".{}.partial", key.to_hex());
+}
+
+}  // namespace reprefill::engine

@@ -1,0 +1,74 @@
+// Means over replicas and the table, from rows made by hand.
+#include "sim/sweep/summary.hpp"
+
+#include <gmock/gmock.h>
+
+namespace reprefill::sim {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+Json row(const char* label, double mean_ttft_ms, std::optional<double> p95_ttft_ms, bool timing_dependent = false,
+         const char* verdict = "STABLE") {
+  Json ttft = {{"mean_ttft_ms", mean_ttft_ms}, {"median_ttft_ms", mean_ttft_ms}, {"p95_ttft_ms", nullptr}};
+  if (p95_ttft_ms) {
+    ttft["p95_ttft_ms"] = *p95_ttft_ms;
+  } else {
+    ttft["p95_note"] = "not given";
+  }
+  return {{"label", label},
+          {"system", label},
+          {"axes", {{"budget", 0.05}}},
+          {"model", "m"},
+          {"profile", "p"},
+          {"profile_kind", "hypothetical"},
+          {"software_path", "direct"},
+          {"bottleneck", "ssd"},
+          {"timing_dependent", timing_dependent},
+          {"verdict", verdict},
+          {"ttft", ttft},
+          {"workload", {{"measured_requests", 10}}},
+          {"bytes_per_request", {{"requested_bytes", 2e6}}}};
+}
+
+TEST(SummariseReplicas, AveragesOverReplicasInTheOrderOfPoints) {
+  const std::vector<Json> settings = summarise_replicas({row("b", 10, 20), row("a", 1, 2), row("b", 30, 60)});
+  ASSERT_EQ(settings.size(), 2u);
+  EXPECT_EQ(settings[0]["label"], "b");
+  EXPECT_EQ(settings[0]["replicas"], 2);
+  EXPECT_EQ(settings[0]["mean_ttft_ms"], 20.0);
+  EXPECT_EQ(settings[0]["p95_ttft_ms"], 40.0);
+  EXPECT_TRUE(settings[0]["prefetch_precision"].is_null()) << "in no row";
+  EXPECT_EQ(settings[1]["replicas"], 1);
+}
+
+TEST(SummariseReplicas, WithoutAP95SayWhy) {
+  const Json without = summarise_replicas({row("a", 1, std::nullopt)}).front();
+  EXPECT_TRUE(without.at("p95_ttft_ms").is_null());
+  EXPECT_EQ(without["p95_note"], "not given");
+  EXPECT_FALSE(summarise_replicas({row("a", 1, 2)}).front().contains("p95_note"));
+}
+
+TEST(SummariseReplicas, KeepTheFlagOfTiming) {
+  EXPECT_EQ(summarise_replicas({row("a", 1, 2, true)}).front()["timing_dependent"], true);
+  EXPECT_EQ(summarise_replicas({row("a", 1, 2, false)}).front()["timing_dependent"], false);
+}
+
+TEST(ResultTable, HasAP95ColumnOnlyWhereARowHasOne) {
+  const auto table = [](const std::vector<Json>& rows) { return result_table(rows, {"budget"}, TableForm::text); };
+  EXPECT_THAT(table({row("a", 1, std::nullopt), row("b", 2, std::nullopt)}), Not(HasSubstr("P95")));
+  EXPECT_THAT(table({row("a", 1, std::nullopt), row("b", 2, 3.25)}), AllOf(HasSubstr("P95 ms"), HasSubstr("3.2")));
+}
+
+TEST(ResultTable, MarksWhatDependsOnTimingAndWhatIsBacklogged) {
+  const auto line = [](const Json& one) { return result_table({one}, {}, TableForm::markdown); };
+  EXPECT_THAT(line(row("a", 7.5, 9)), AllOf(HasSubstr("7.5"), Not(HasSubstr("~")), Not(HasSubstr("!"))));
+  EXPECT_THAT(line(row("a", 7.5, 9, true)), AllOf(HasSubstr("7.5 ~"), Not(HasSubstr("!"))));
+  EXPECT_THAT(line(row("a", 7.5, 9, true, "BACKLOGGED")), HasSubstr("7.5 ~ !"));
+  EXPECT_THAT(line(row("a", 7.5, 9, false, "BACKLOGGED")), HasSubstr("7.5 !"));
+}
+
+}  // namespace
+}  // namespace reprefill::sim
