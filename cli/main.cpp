@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
     const cli::Environment environment = cli::find_environment(argv[0]);
     cli::add_sweep(app, environment);
     cli::add_run(app, environment);
+    cli::add_eval(app, environment);
     cli::add_tokenize(app, environment);
     cli::add_simulate(app, environment);
     cli::add_check(app, environment);

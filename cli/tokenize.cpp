@@ -14,12 +14,15 @@ struct TokenizeOptions {
 };
 
 Json encode_line(const engine::Tokenizer& tokenizer, const JsonValue& line) {
-  line.require_object().refuse_unknown_keys({"text", "ids"});
-  return {{"ids", tokenizer.encode(line.key("text").as_string())}};
+  const std::string text = line.key("text").as_string();
+  try {
+    return {{"ids", tokenizer.encode(text)}};
+  } catch (const ConfigError& error) {
+    line.fail(fmt::format("text: {}", error.what()));
+  }
 }
 
 Json decode_line(const engine::Tokenizer& tokenizer, const JsonValue& line) {
-  line.require_object().refuse_unknown_keys({"text", "ids"});
   const JsonValue list = line.key("ids").require_array();
   std::vector<std::int32_t> ids;
   for (std::size_t i = 0; i < list.json().size(); ++i) {
@@ -30,15 +33,18 @@ Json decode_line(const engine::Tokenizer& tokenizer, const JsonValue& line) {
 
 void run(const TokenizeOptions& options) {
   const engine::Tokenizer tokenizer = engine::Tokenizer::open(options.tokenizer);
+  std::ios::sync_with_stdio(false);  // reads lines several times faster
   std::string text;
   for (std::size_t number = 1; std::getline(std::cin, text); ++number) {
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
     const std::string origin = fmt::format("standard input: line {}", number);
     const Json json = parse_json(text, origin);
     const JsonValue line(json, origin);
+    line.require_object().refuse_unknown_keys({"text", "ids"});
     const Json out = options.decode ? decode_line(tokenizer, line) : encode_line(tokenizer, line);
     fmt::print("{}\n", out.dump());
   }
+  if (std::cin.bad()) throw MachineError("standard input: cannot read");
   if (std::fflush(stdout) != 0) throw MachineError("standard output: cannot write");
 }
 
@@ -47,9 +53,9 @@ void run(const TokenizeOptions& options) {
 void add_tokenize(CLI::App& app, const Environment&) {
   auto options = std::make_shared<TokenizeOptions>();
   CLI::App* verb = app.add_subcommand(
-      "tokenize", "JSONL {\"text\": ...} on standard input to {\"ids\": [...]} on standard output, line by line");
-  verb->add_option("--tokenizer", options->tokenizer, "tokenizer.json of a Qwen2 or Qwen2.5 checkpoint")->required();
-  verb->add_flag("--decode", options->decode, "The reverse: {\"ids\": [...]} to {\"text\": ...}");
+      "tokenize", "Ids of texts: {\"text\": ...} a line on standard input, {\"ids\": [...]} a line on standard output");
+  verb->add_option("--tokenizer", options->tokenizer, "tokenizer.json of a checkpoint (byte-level BPE as Qwen2 and Qwen2.5 use it)")->required();
+  verb->add_flag("--decode", options->decode, "The reverse: {\"ids\": [...]} in, {\"text\": ...} out");
   verb->callback([options] { run(*options); });
 }
 

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
+#include <thread>
 
 #include <cblas.h>
 #include <fmt/format.h>
@@ -28,6 +29,15 @@ double seconds_of(auto&& work) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+/// The BLAS's threads spin for tens of milliseconds after their work and would take cores from ours: wait for them,
+/// then run once unmeasured so that threads are awake and caches as they will be.
+double warm_seconds_of(auto&& work, int blas_threads) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(60));
+  openblas_set_num_threads(blas_threads);
+  work();
+  return seconds_of(work);
+}
+
 double median(std::vector<double> values) {
   std::ranges::sort(values);
   return values[values.size() / 2];
@@ -37,8 +47,8 @@ struct Product {
   const char* name;
   int outputs, inputs;
 };
-constexpr Product kProducts[] = {{"query, key, value", 1152, 896}, {"output", 896, 896}, {"gate and up", 9728, 896},
-                                 {"down", 896, 4864}};
+constexpr Product kProducts[] = {
+    {"query, key, value", 1152, 896}, {"output", 896, 896}, {"gate and up", 9728, 896}, {"down", 896, 4864}};
 
 class LinearBenchmark {
  public:
@@ -61,18 +71,16 @@ class LinearBenchmark {
   void run_ours(LinearLayers& layers, LinearWeights& weights) {
     const LinearJob job = {
         .weights = &weights, .out = output_.data(), .out_stride = static_cast<std::size_t>(product_.outputs)};
-    openblas_set_num_threads(1);
     layers.multiply({input_.data(), static_cast<std::size_t>(product_.inputs), tokens_}, {&job, 1});
   }
-  void run_blas(int threads) {
-    openblas_set_num_threads(threads);
+  void run_blas() {
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, tokens_, product_.outputs, product_.inputs, 1.0f,
                 input_.data(), product_.inputs, weights_.data(), product_.inputs, 0.0f, output_.data(),
                 product_.outputs);
   }
   LinearWeights weights() const {
-    return LinearWeights({reinterpret_cast<const std::byte*>(weights_bf16_.data()), ElementType::bf16,
-                          product_.outputs, product_.inputs});
+    return LinearWeights({reinterpret_cast<const std::byte*>(weights_bf16_.data()), ElementType::bf16, product_.outputs,
+                          product_.inputs});
   }
 
  private:
@@ -95,14 +103,10 @@ void benchmark_linear(int repetitions) {
     cached.grant_cache();
     LinearWeights widened = benchmark.weights();
     std::vector<double> cached_s, widened_s, blas_s;
-    for (int i = -1; i < repetitions; ++i) {  // the first is not counted: threads start, the cache is filled
-      const double a = seconds_of([&] { benchmark.run_ours(layers, cached); });
-      const double b = seconds_of([&] { benchmark.run_ours(layers, widened); });
-      const double c = seconds_of([&] { benchmark.run_blas(pool.num_threads()); });
-      if (i < 0) continue;
-      cached_s.push_back(a);
-      widened_s.push_back(b);
-      blas_s.push_back(c);
+    for (int i = 0; i < repetitions; ++i) {
+      cached_s.push_back(warm_seconds_of([&] { benchmark.run_ours(layers, cached); }, 1));
+      widened_s.push_back(warm_seconds_of([&] { benchmark.run_ours(layers, widened); }, 1));
+      blas_s.push_back(warm_seconds_of([&] { benchmark.run_blas(); }, pool.num_threads()));
     }
     const double gflop = benchmark.flops() * 1e-9;
     fmt::print("{:18} cached {:7.1f}  widened {:7.1f}  BLAS {:7.1f}  ratio {:.2f} / {:.2f}\n", product.name,
@@ -155,8 +159,8 @@ void benchmark_prefill(std::uint32_t tokens) {
       run_layers(executor, *sequence, {0, tokens}, nothing);
       executor.logits(*sequence, logits);
     });
-    const double flops = 2.0 * tokens *
-                         static_cast<double>(geometry.params_per_layer() * static_cast<unsigned>(geometry.num_layers));
+    const double flops =
+        2.0 * tokens * static_cast<double>(geometry.params_per_layer() * static_cast<unsigned>(geometry.num_layers));
     fmt::print("prefill of {} tokens, {}: {:.3f} s, {:.1f} GFLOP/s in linear layers\n", tokens, state, seconds,
                flops * 1e-9 / seconds);
   }

@@ -93,6 +93,13 @@ void RealMachine::decode(std::uint32_t request, std::int32_t id) {
   run_on_compute([&] { options_.executor->decode(*entry.sequence, id, views, entry.logits); });
 }
 
+std::uint32_t RealMachine::num_own_tokens(std::uint32_t request) { return active(request).sequence->num_own_tokens(); }
+
+/// The logits of the last token that is kept have been overwritten: whoever needs them has copied them before.
+void RealMachine::rewind(std::uint32_t request, std::uint32_t num_own_tokens) {
+  with_sequence(request, [&](Sequence& sequence) { options_.executor->rewind(sequence, num_own_tokens); });
+}
+
 void RealMachine::end_request(std::uint32_t request) { active_.erase(request); }
 
 void RealMachine::pin_identification_keys(std::span<const SegmentId> segments) {

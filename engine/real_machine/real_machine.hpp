@@ -64,6 +64,9 @@ class RealMachine final : public pipeline::MachineCore {
   std::int32_t first_token_id(std::uint32_t request);
   /// One more token of a request that keeps its views, through all layers. Requests in flight share the compute lane.
   void decode(std::uint32_t request, std::int32_t id);
+  /// Own tokens so far, decoded ones included; `rewind` forgets the later ones.
+  std::uint32_t num_own_tokens(std::uint32_t request);
+  void rewind(std::uint32_t request, std::uint32_t num_own_tokens);
   /// Runs on the compute lane, the only thread that may use the executor; returns when it is done.
   void run_on_compute(const std::function<void()>& work);
   /// The same, with the request's sequence.

@@ -1,7 +1,10 @@
 #include "engine/tokenizer/bpe.hpp"
 
 #include <limits>
+#include <optional>
 #include <queue>
+
+#include "core/base/error.hpp"
 
 namespace reprefill::engine {
 namespace {
@@ -26,8 +29,8 @@ void BytePairMerger::encode(std::string_view piece, std::vector<std::int32_t>& i
 
 void BytePairMerger::encode_short(std::string_view piece, std::vector<std::int32_t>& ids) const {
   constexpr std::int32_t kNone = std::numeric_limits<std::int32_t>::max();
-  std::array<std::int32_t, kShortBytes> symbols;
-  std::array<Merge, kShortBytes> pairs;  // of symbol i with symbol i + 1
+  std::array<std::int32_t, kShortBytes> symbols{};
+  std::array<Merge, kShortBytes> pairs{};  // of symbol i with symbol i + 1
   std::size_t count = piece.size();
   const auto pair_at = [&](std::size_t i) {
     if (i + 1 >= count) return Merge{kNone, 0};
@@ -54,47 +57,60 @@ void BytePairMerger::encode_short(std::string_view piece, std::vector<std::int32
   ids.insert(ids.end(), symbols.begin(), symbols.begin() + static_cast<std::ptrdiff_t>(count));
 }
 
+namespace {
+
+constexpr std::uint32_t kEnd = std::numeric_limits<std::uint32_t>::max();
+
+/// One of a doubly linked list. A symbol that its left neighbour swallowed has the id -1.
+struct Symbol {
+  std::int32_t id;
+  std::uint32_t previous, next;
+};
+
+/// A pair that could be merged when it was found; stale once one of its symbols has another id.
+struct Candidate {
+  std::int32_t rank;
+  std::uint32_t left;
+  std::int32_t left_id, right_id;
+  bool operator>(const Candidate& other) const { return rank != other.rank ? rank > other.rank : left > other.left; }
+};
+
+}  // namespace
+
 void BytePairMerger::encode_long(std::string_view piece, std::vector<std::int32_t>& ids) const {
-  constexpr std::size_t kEnd = std::numeric_limits<std::size_t>::max();
-  struct Symbol {
-    std::int32_t id;
-    std::size_t previous, next;
-  };
-  struct Candidate {
-    std::int32_t rank;
-    std::size_t left;
-    std::int32_t left_id, right_id, merged;
-    bool operator>(const Candidate& other) const {
-      return rank != other.rank ? rank > other.rank : left > other.left;
-    }
-  };
-  std::vector<Symbol> symbols(piece.size());
-  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue;
-  const auto consider = [&](std::size_t left) {
-    if (left == kEnd || symbols[left].next == kEnd) return;
-    const std::int32_t a = symbols[left].id, b = symbols[symbols[left].next].id;
-    if (const Merge* merge = find(a, b)) queue.push({merge->rank, left, a, b, merge->merged});
-  };
-  for (std::size_t i = 0; i < piece.size(); ++i) {
-    symbols[i] = {byte_ids_[static_cast<unsigned char>(piece[i])], i == 0 ? kEnd : i - 1,
-                  i + 1 == piece.size() ? kEnd : i + 1};
+  REPREFILL_CHECK(piece.size() < kEnd, "a piece of {} bytes", piece.size());
+  const auto count = static_cast<std::uint32_t>(piece.size());
+  std::vector<Symbol> symbols(count);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    symbols[i] = {byte_ids_[static_cast<unsigned char>(piece[i])], i == 0 ? kEnd : i - 1, i + 1 == count ? kEnd : i + 1};
   }
-  for (std::size_t i = 0; i < piece.size(); ++i) consider(i);
+  const auto candidate_at = [&](std::uint32_t left) -> std::optional<Candidate> {
+    if (left == kEnd || symbols[left].next == kEnd) return std::nullopt;
+    const std::int32_t left_id = symbols[left].id, right_id = symbols[symbols[left].next].id;
+    const Merge* merge = find(left_id, right_id);
+    if (merge == nullptr) return std::nullopt;
+    return Candidate{merge->rank, left, left_id, right_id};
+  };
+  std::vector<Candidate> first;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (const auto candidate = candidate_at(i)) first.push_back(*candidate);
+  }
+  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue({}, std::move(first));
   while (!queue.empty()) {
     const Candidate best = queue.top();
     queue.pop();
     Symbol& left = symbols[best.left];
-    // Entries that a merge made stale: a swallowed symbol has id -1, a grown one another id.
     if (left.id != best.left_id || left.next == kEnd || symbols[left.next].id != best.right_id) continue;
     Symbol& right = symbols[left.next];
-    left.id = best.merged;
+    left.id = find(best.left_id, best.right_id)->merged;
     right.id = -1;
     left.next = right.next;
     if (left.next != kEnd) symbols[left.next].previous = best.left;
-    consider(best.left);
-    consider(left.previous);
+    for (const std::uint32_t at : {best.left, left.previous}) {
+      if (const auto candidate = candidate_at(at)) queue.push(*candidate);
+    }
   }
-  for (std::size_t i = 0; i != kEnd; i = symbols[i].next) ids.push_back(symbols[i].id);
+  for (std::uint32_t i = 0; i != kEnd; i = symbols[i].next) ids.push_back(symbols[i].id);
 }
 
 }  // namespace reprefill::engine

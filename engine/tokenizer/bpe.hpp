@@ -12,12 +12,13 @@ namespace reprefill::engine {
 
 class BytePairMerger {
  public:
+  void reserve(std::size_t num_merges) { merges_.reserve(num_merges); }
   void set_byte_id(unsigned char byte, std::int32_t id) { byte_ids_[byte] = id; }
   /// Merges are added in order of rank. False: the pair has one already.
   bool add_merge(std::int32_t left, std::int32_t right, std::int32_t merged);
 
   /// Appends the ids of one piece: merges the pair of lowest rank, of equal ones the leftmost, until there is none.
-  /// O(n log n) in its bytes.
+  /// O(n log n) in its bytes, of which there are fewer than 2^32.
   void encode(std::string_view piece, std::vector<std::int32_t>& ids) const;
 
  private:

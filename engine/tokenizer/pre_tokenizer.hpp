@@ -8,16 +8,17 @@
 
 namespace reprefill::engine {
 
-/// A regular expression of the kind that Hugging Face's library gives to Oniguruma, run by PCRE2. Classes are Unicode's;
-/// \s is Unicode's White_Space, which PCRE2's own differs from in U+180E. Letters and numbers are those of PCRE2's
-/// Unicode version (14 in Debian 12): characters assigned later count as neither.
+/// A regular expression of the kind that Hugging Face's library gives to Oniguruma, run by PCRE2 (pattern.hpp).
+/// Letters and numbers are those of PCRE2's Unicode version. Debian 12's PCRE2 10.42 and the Oniguruma 6.9.8 of
+/// tokenizers up to 0.21.0 both know Unicode 14 and agree on every code point; later tokenizers count as letters and
+/// numbers what Unicode 15 and 16 added, too.
 class PreTokenizer {
  public:
-  /// Throws ConfigError, naming `origin`, for a pattern that PCRE2 does not accept.
+  /// Throws ConfigError, naming `origin`, for a pattern that is not supported.
   PreTokenizer(std::string_view pattern, std::string_view origin);
 
   /// Calls use(piece) for matches and for what lies between them, in order ("Isolated"). `text` is valid UTF-8.
-  /// Thread-safe.
+  /// Thread-safe. Throws ConfigError for a pattern that tries too much, MachineError where matching runs out of memory.
   void split(std::string_view text, const std::function<void(std::string_view)>& use) const;
 
  private:

@@ -1,9 +1,12 @@
 #include "engine/tokenizer/tokenizer.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/base/files.hpp"
 #include "core/base/json.hpp"
+#include "engine/tokenizer/byte_alphabet.hpp"
+#include "engine/tokenizer/piece_cache.hpp"
 #include "engine/tokenizer/pre_tokenizer.hpp"
 #include "engine/tokenizer/tokenizer_file.hpp"
 #include "engine/tokenizer/unicode.hpp"
@@ -11,43 +14,34 @@
 namespace reprefill::engine {
 namespace {
 
-/// The lines of the published template that write messages without tools.
-constexpr std::string_view kChatMlLine = "'<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n'";
-constexpr std::string_view kSystemLine = "'<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n'";
-constexpr std::string_view kDefaultStart = "{{- '<|im_start|>system\\n";
-constexpr std::string_view kDefaultEnd = "<|im_end|>\\n' }}";
+constexpr std::size_t kMaxTextBytes = 1u << 30;
 
-/// Pieces seen in this text: words repeat. Bounded, so that a text of distinct words costs no memory.
-class PieceCache {
- public:
-  const std::vector<std::int32_t>* find(std::string_view piece) const {
-    const auto found = ids_.find(piece);
-    return found == ids_.end() ? nullptr : &found->second;
+/// Settings and tokens there that contradict tokenizer.json: transformers would give other ids.
+void check_config(const JsonValue& config, const Tokenizer& tokenizer) {
+  for (const char* flag : {"add_bos_token", "add_eos_token", "add_prefix_space"}) {
+    if (!config.has(flag) || config.key(flag).json().is_null()) continue;
+    if (config.key(flag).as_bool()) config.key(flag).fail("found true; supported: false");
   }
-  void keep(std::string_view piece, std::span<const std::int32_t> ids) {
-    if (piece.size() > 64 || ids_.size() >= (1u << 16)) return;
-    ids_.emplace(std::string(piece), std::vector<std::int32_t>(ids.begin(), ids.end()));
+  if (!config.has("added_tokens_decoder")) return;
+  const JsonValue decoder = config.key("added_tokens_decoder");
+  for (const auto& [id_text, token] : decoder.require_object().json().items()) {
+    const std::string content = decoder.key(id_text).key("content").as_string();
+    const auto id = tokenizer.id_of(content);
+    if (!id) decoder.key(id_text).fail(fmt::format("\"{}\" is not in tokenizer.json", content));
+    if (std::to_string(*id) != id_text) {
+      decoder.key(id_text).fail(fmt::format("\"{}\" has the id {} in tokenizer.json", content, *id));
+    }
   }
+}
 
- private:
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
-  };
-  boost::unordered_flat_map<std::string, std::vector<std::int32_t>, Hash, std::equal_to<>> ids_;
-};
-
-/// The system message that the template puts before a conversation without one; nullopt where it is another template.
-std::optional<std::string> default_system_message(std::string_view chat_template) {
-  if (chat_template.find(kChatMlLine) == std::string_view::npos) return std::nullopt;
-  const std::size_t own = chat_template.find(kSystemLine);
-  if (own == std::string_view::npos) return std::nullopt;
-  const std::size_t start = chat_template.find(kDefaultStart, own);
-  if (start == std::string_view::npos) return std::nullopt;
-  const std::size_t text = start + kDefaultStart.size();
-  const std::size_t end = chat_template.find(kDefaultEnd, text);
-  if (end == std::string_view::npos) return std::nullopt;
-  return std::string(chat_template.substr(text, end - text));
+/// The template's text; nullopt where there is none.
+std::optional<std::string> chat_template_of(const JsonValue& config, const std::filesystem::path& folder) {
+  if (config.has("chat_template") && config.json().at("chat_template").is_string()) {
+    return config.key("chat_template").as_string();
+  }
+  const std::filesystem::path own_file = folder / "chat_template.jinja";  // where newer versions write it
+  if (!std::filesystem::exists(own_file)) return std::nullopt;
+  return std::string(read_whole_file(own_file, 0).text());
 }
 
 }  // namespace
@@ -55,26 +49,33 @@ std::optional<std::string> default_system_message(std::string_view chat_template
 struct Tokenizer::Impl {
   Impl(TokenizerFile opened, std::string_view origin_name)
       : origin(origin_name), file(std::move(opened)), pre_tokenizer(file.pattern, origin_name) {
+    for (const std::string& token : file.tokens) bytes_of_id.push_back(bytes_of_token(token).value_or(token));
     for (const AddedToken& token : file.added) {
-      added.add(token);
+      if (token.is_normalised) {
+        after_normalisation.add(file.normalises ? to_nfc(token.content) : token.content, token.id);
+      } else {
+        before_normalisation.add(token.content, token.id);
+      }
       if (token.is_special) special.push_back(token.id);
     }
     std::sort(special.begin(), special.end());
-    if (file.ignores_merges) {
-      for (std::size_t id = 0; id < file.bytes_of_id.size(); ++id) {
-        whole_pieces.emplace(file.bytes_of_id[id], static_cast<std::int32_t>(id));
-      }
+    if (!file.ignores_merges) return;
+    for (const std::int32_t id : file.bpe_ids) {
+      if (auto bytes = bytes_of_token(file.tokens[static_cast<std::size_t>(id)])) whole_pieces.emplace(*bytes, id);
     }
   }
 
   void encode_part(std::string_view part, PieceCache& cache, std::vector<std::int32_t>& ids) const {
     std::string normalised;
     if (file.normalises && !is_ascii(part)) part = normalised = to_nfc(part);
-    pre_tokenizer.split(part, [&](std::string_view piece) {
-      if (const auto* known = cache.find(piece)) {
-        ids.insert(ids.end(), known->begin(), known->end());
-        return;
-      }
+    after_normalisation.split(
+        part, [&](std::string_view rest) { encode_words(rest, cache, ids); },
+        [&](std::int32_t id) { ids.push_back(id); });
+  }
+
+  void encode_words(std::string_view text, PieceCache& cache, std::vector<std::int32_t>& ids) const {
+    pre_tokenizer.split(text, [&](std::string_view piece) {
+      if (cache.append(piece, ids)) return;
       const std::size_t first = ids.size();
       encode_piece(piece, ids);
       cache.keep(piece, std::span(ids).subspan(first));
@@ -82,22 +83,21 @@ struct Tokenizer::Impl {
   }
 
   void encode_piece(std::string_view piece, std::vector<std::int32_t>& ids) const {
-    if (file.ignores_merges) {
-      if (const auto whole = whole_pieces.find(std::string(piece)); whole != whole_pieces.end()) {
-        ids.push_back(whole->second);
-        return;
-      }
+    if (const auto whole = whole_pieces.find(piece); whole != whole_pieces.end()) {
+      ids.push_back(whole->second);
+    } else {
+      file.merger.encode(piece, ids);
     }
-    file.merger.encode(piece, ids);
   }
 
   std::string origin;
   TokenizerFile file;
+  std::vector<std::string> bytes_of_id;
   PreTokenizer pre_tokenizer;
-  AddedTokens added;
+  AddedTokens before_normalisation, after_normalisation;
   std::vector<std::int32_t> special;  // ascending
-  boost::unordered_flat_map<std::string, std::int32_t> whole_pieces;
-  std::string template_problem = "there is no tokenizer_config.json beside it";
+  IdOfText whole_pieces;              // by bytes; empty unless the file ignores merges for them
+  std::string template_problem = "there is no tokenizer_config.json beside it";  // "" where there is none
   std::string default_system;
 };
 
@@ -112,51 +112,69 @@ Tokenizer Tokenizer::parse(std::string_view tokenizer_json, std::string_view ori
 
 Tokenizer Tokenizer::open(const std::filesystem::path& tokenizer_json) {
   Tokenizer tokenizer = parse(read_whole_file(tokenizer_json, 0).text(), tokenizer_json.string());
-  const std::filesystem::path config_path = tokenizer_json.parent_path() / "tokenizer_config.json";
+  const std::filesystem::path folder = tokenizer_json.parent_path(), config_path = folder / "tokenizer_config.json";
   if (!std::filesystem::exists(config_path)) return tokenizer;
   Impl& impl = *tokenizer.impl_;
-  const Json config = read_json_file(config_path);
-  if (!config.is_object() || !config.contains("chat_template") || !config.at("chat_template").is_string()) {
-    impl.template_problem = fmt::format("{} has no chat_template", config_path.string());
+  const Json json = read_json_file(config_path);
+  const JsonValue config(json, config_path.string());
+  check_config(config.require_object(), tokenizer);
+  const auto chat_template = chat_template_of(config, folder);
+  if (!chat_template) {
+    impl.template_problem = fmt::format("{} has no chat_template that is a text", config_path.string());
     return tokenizer;
   }
-  const auto system = default_system_message(config.at("chat_template").get<std::string>());
-  impl.template_problem = system ? "" : fmt::format("{}: chat_template is not the one of Qwen2.5", config_path.string());
+  const auto system = default_system_of(*chat_template);
+  impl.template_problem =
+      system ? "" : "its chat template is not the published one of Qwen2 or Qwen2.5 (ChatML), and no other is known";
   impl.default_system = system.value_or("");
   return tokenizer;
 }
 
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
+  if (text.size() > kMaxTextBytes) {
+    throw ConfigError(fmt::format("found a text of {} bytes; at most {} can be one text", text.size(), kMaxTextBytes));
+  }
   if (const auto invalid = find_invalid_utf8(text)) {
     throw ConfigError(fmt::format("the text is not UTF-8 at byte {} ({:#04x})", *invalid,
                                   static_cast<unsigned char>(text[*invalid])));
   }
   std::vector<std::int32_t> ids;
   PieceCache cache;
-  impl_->added.split(
+  impl_->before_normalisation.split(
       text, [&](std::string_view part) { impl_->encode_part(part, cache, ids); },
       [&](std::int32_t id) { ids.push_back(id); });
   return ids;
 }
 
 std::string_view Tokenizer::token_bytes(std::int32_t id) const {
+  token_of(id);
+  return impl_->bytes_of_id[static_cast<std::size_t>(id)];
+}
+
+std::string_view Tokenizer::token_of(std::int32_t id) const {
   if (id < 0 || id >= num_ids()) {
     throw ConfigError(fmt::format("{}: found the id {}; its ids are 0 to {}", impl_->origin, id, num_ids() - 1));
   }
-  return impl_->file.bytes_of_id[static_cast<std::size_t>(id)];
+  return impl_->file.tokens[static_cast<std::size_t>(id)];
+}
+
+std::optional<std::int32_t> Tokenizer::id_of(std::string_view token) const {
+  const auto found = impl_->file.id_of.find(token);
+  return found == impl_->file.id_of.end() ? std::nullopt : std::optional(found->second);
 }
 
 std::string Tokenizer::decode(std::span<const std::int32_t> ids, SpecialTokens special) const {
-  std::string bytes;
-  for (const std::int32_t id : ids) {
-    const std::string_view token = token_bytes(id);
-    const bool is_special = std::binary_search(impl_->special.begin(), impl_->special.end(), id);
-    if (!is_special || special == SpecialTokens::keep) bytes += token;
-  }
-  return replace_invalid_utf8(bytes);
+  StreamDecoder decoder(*this, special);
+  std::string text;
+  for (const std::int32_t id : ids) text += decoder.add(id);
+  return text + decoder.finish();
 }
 
-std::int32_t Tokenizer::num_ids() const { return static_cast<std::int32_t>(impl_->file.bytes_of_id.size()); }
+std::int32_t Tokenizer::num_ids() const { return static_cast<std::int32_t>(impl_->file.tokens.size()); }
+std::span<const std::int32_t> Tokenizer::special_ids() const { return impl_->special; }
+bool Tokenizer::is_special(std::int32_t id) const {
+  return std::binary_search(impl_->special.begin(), impl_->special.end(), id);
+}
 
 void Tokenizer::check_against_vocab(std::int64_t embedding_rows) const {
   if (num_ids() <= embedding_rows) return;
@@ -168,19 +186,19 @@ std::string Tokenizer::apply_chat_template(std::span<const ChatMessage> messages
   if (!impl_->template_problem.empty()) {
     throw ConfigError(fmt::format("{}: no chat template to apply: {}", impl_->origin, impl_->template_problem));
   }
-  std::string text;
-  const auto write = [&](std::string_view role, std::string_view content) {
-    text += fmt::format("<|im_start|>{}\n{}<|im_end|>\n", role, content);
-  };
-  if (messages.empty()) throw ConfigError("messages: found none; expected at least one");
-  if (messages.front().role != "system") write("system", impl_->default_system);
-  for (const ChatMessage& message : messages) {
-    if (message.role != "system" && message.role != "user" && message.role != "assistant") {
-      throw ConfigError(fmt::format("messages: found the role \"{}\"; allowed: system, user, assistant", message.role));
-    }
-    write(message.role, message.content);
-  }
-  return text + "<|im_start|>assistant\n";
+  return write_chat(messages, impl_->default_system);
 }
+
+std::string StreamDecoder::add(std::int32_t id) {
+  const std::string_view bytes = tokenizer_->token_bytes(id);
+  if (special_ == SpecialTokens::skip && tokenizer_->is_special(id)) return "";
+  held_back_ += bytes;
+  const std::size_t ready = held_back_.size() - unfinished_utf8_bytes(held_back_);
+  std::string text = replace_invalid_utf8(std::string_view(held_back_).substr(0, ready));
+  held_back_.erase(0, ready);
+  return text;
+}
+
+std::string StreamDecoder::finish() { return replace_invalid_utf8(std::exchange(held_back_, {})); }
 
 }  // namespace reprefill::engine

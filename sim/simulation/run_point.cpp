@@ -5,7 +5,7 @@
 
 #include "core/pipeline/request.hpp"
 #include "sim/simulated_machine.hpp"
-#include "sim/simulation/mass_meter.hpp"
+#include "core/pipeline/mass_meter.hpp"
 #include "sim/simulation/request_statistics.hpp"
 #include "sim/simulation/result_row.hpp"
 
@@ -20,7 +20,7 @@ struct ActiveRequest {
   Nanoseconds arrival{0};
   Nanoseconds admission{0};
   std::vector<record::Span> spans;
-  LayerMass mass;
+  pipeline::LayerMass mass;
   bool measured = false;
 };
 
@@ -61,7 +61,7 @@ class Run final : public MachineObserver, private Timer {
   std::shared_ptr<const traces::ImportanceSource> importance_;
   std::unique_ptr<SimulatedMachine> machine_;
   std::unique_ptr<RequestPlan> plan_;
-  MassMeter mass_meter_;
+  pipeline::MassMeter mass_meter_;
   cache::DecisionLog decisions_;
 
   std::list<ActiveRequest> active_;  // after the machine: coroutines let go of its operations first

@@ -101,8 +101,7 @@ struct CpuExecutor::Impl {
       weights.grant_cache();
     };
     for (Layer& layer : layers) {
-      for (LinearWeights* weights :
-           {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
+      for (LinearWeights* weights : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) {
         grant(*weights);
       }
     }
@@ -205,7 +204,9 @@ void CpuExecutor::Impl::project(CpuSequence& sequence, int layer_idx, OwnRange r
   const std::size_t stride = 2 * kv_size;
   float* kv = rows(key_value, range.count, stride);
   const std::vector<LinearJob> jobs = {
-      {.weights = &weights.q, .bias = weights.q_bias.data(), .out = sequence.queries(range.first),
+      {.weights = &weights.q,
+       .bias = weights.q_bias.data(),
+       .out = sequence.queries(range.first),
        .out_stride = query_size},
       {.weights = &weights.k, .bias = weights.k_bias.data(), .out = kv, .out_stride = stride},
       {.weights = &weights.v, .bias = weights.v_bias.data(), .out = kv + kv_size, .out_stride = stride}};
@@ -250,10 +251,8 @@ void CpuExecutor::Impl::attend(CpuSequence& sequence, int layer_idx, OwnRange ra
                   .count = range.count,
                   .num_query_heads = geometry.num_query_heads},
                  scale, heads, query_size);
-  const LinearJob output = {.weights = &weights.o,
-                            .out = sequence.hidden(range.first),
-                            .out_stride = hidden,
-                            .store = Store::add};
+  const LinearJob output = {
+      .weights = &weights.o, .out = sequence.hidden(range.first), .out_stride = hidden, .store = Store::add};
   multiply(single_row, heads, query_size, range.count, {&output, 1});
   feed_forward(sequence, weights, range, single_row);
 }
@@ -263,17 +262,14 @@ void CpuExecutor::Impl::feed_forward(CpuSequence& sequence, Layer& weights, OwnR
   normalise(sequence, range, weights.post_attention_norm, input);
   const std::size_t stride = 2 * intermediate;
   float* gate = rows(gate_up, range.count, stride);
-  const std::vector<LinearJob> jobs = {
-      {.weights = &weights.gate, .out = gate, .out_stride = stride},
-      {.weights = &weights.up, .out = gate + intermediate, .out_stride = stride}};
+  const std::vector<LinearJob> jobs = {{.weights = &weights.gate, .out = gate, .out_stride = stride},
+                                       {.weights = &weights.up, .out = gate + intermediate, .out_stride = stride}};
   multiply(single_row, input, hidden, range.count, jobs);
   for_tokens(range, [&](std::uint32_t i) {
     kernels.swiglu(gate + i * stride, gate + i * stride + intermediate, intermediate);
   });
-  const LinearJob down = {.weights = &weights.down,
-                          .out = sequence.hidden(range.first),
-                          .out_stride = hidden,
-                          .store = Store::add};
+  const LinearJob down = {
+      .weights = &weights.down, .out = sequence.hidden(range.first), .out_stride = hidden, .store = Store::add};
   multiply(single_row, gate, stride, range.count, {&down, 1});
 }
 
@@ -311,8 +307,7 @@ std::vector<HeadGroup> CpuExecutor::Impl::head_groups(traces::HeadGrouping group
   for (const int head : probe_heads) {
     const int kv_head = head / group_size;
     const auto place = std::ranges::lower_bound(probed, kv_head) - probed.begin();
-    groups.push_back(
-        {.first_head = head, .num_heads = 1, .stored_head = static_cast<int>(place), .own_head = kv_head});
+    groups.push_back({.first_head = head, .num_heads = 1, .stored_head = static_cast<int>(place), .own_head = kv_head});
   }
   return groups;
 }
@@ -393,6 +388,10 @@ void CpuExecutor::decode(Sequence& sequence, std::int32_t id, std::span<const Kv
     impl_->attend(own, layer_idx, last, views[static_cast<std::size_t>(layer_idx)], /*single_row=*/true);
   }
   impl_->logits(own, last, out, /*single_row=*/true);
+}
+
+void CpuExecutor::rewind(Sequence& sequence, std::uint32_t num_own_tokens) {
+  static_cast<CpuSequence&>(sequence).keep_tokens(num_own_tokens);
 }
 
 void CpuExecutor::copy_own_kv(const Sequence& sequence, int layer_idx, OwnRange range, std::span<std::byte> keys,

@@ -34,8 +34,10 @@ class Sequence {
   virtual std::uint32_t num_own_tokens() const = 0;  // grows by one with each decoded token
 };
 
-/// Not thread-safe: one thread calls; the executor spreads the work over its own. Results depend on the number of
-/// threads in rounding only where a BLAS does; on one machine they are bit-identical from run to run.
+/// Not thread-safe: one thread calls; the executor spreads the work over its own, and sets the BLAS of the process to
+/// one thread. On one machine results are bit-identical from run to run, for any number of threads, any weight cache,
+/// any blocks of prefill, and any split of a fully kept prefix into stored and own tokens. `decode` and `logits` of the
+/// last token sum in another order than `project`, `attend` and `logits` of a range.
 class CpuExecutor {
  public:
   CpuExecutor(const Checkpoint& checkpoint, const CpuExecutorOptions& options);
@@ -68,6 +70,9 @@ class CpuExecutor {
 
   /// One more own token through all layers; views[layer] is what it sees of the prefix. Returns its logits.
   void decode(Sequence& sequence, std::int32_t id, std::span<const KvView> views, std::span<float> out);
+
+  /// Forgets own tokens after the first `num_own_tokens`, so that another continuation can be decoded.
+  void rewind(Sequence& sequence, std::uint32_t num_own_tokens);
 
   /// K and V of own tokens in one layer, in the store's type, [count][num_kv_heads][head_dim] each.
   void copy_own_kv(const Sequence& sequence, int layer_idx, OwnRange range, std::span<std::byte> keys,

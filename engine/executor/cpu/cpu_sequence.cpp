@@ -18,15 +18,25 @@ void CpuSequence::add_tokens(std::span<const std::int32_t> ids, const Rope& rope
   const std::size_t first = ids_.size();
   ids_.insert(ids_.end(), ids.begin(), ids.end());
   const std::size_t count = ids_.size();
+  resize(count);
+  for (std::size_t i = first; i < count; ++i) {
+    rope.angles(first_position_ + static_cast<std::uint32_t>(i), std::span(cosines_).subspan(i * half_dim_, half_dim_),
+                std::span(sines_).subspan(i * half_dim_, half_dim_));
+  }
+}
+
+void CpuSequence::keep_tokens(std::uint32_t count) {
+  REPREFILL_CHECK(count > 0 && count <= ids_.size(), "{} of {} own tokens are to be kept", count, ids_.size());
+  ids_.resize(count);
+  resize(count);
+}
+
+void CpuSequence::resize(std::size_t count) {
   progress_.resize(count);
   hidden_.resize(count * hidden_size_);
   queries_.resize(count * query_size_);
   cosines_.resize(count * half_dim_);
   sines_.resize(count * half_dim_);
-  for (std::size_t i = first; i < count; ++i) {
-    rope.angles(first_position_ + static_cast<std::uint32_t>(i), std::span(cosines_).subspan(i * half_dim_, half_dim_),
-                std::span(sines_).subspan(i * half_dim_, half_dim_));
-  }
   for (std::vector<std::byte>& keys : keys_) keys.resize(count * kv_bytes_);
   for (std::vector<std::byte>& values : values_) values.resize(count * kv_bytes_);
 }
@@ -56,8 +66,8 @@ OwnKv CpuSequence::own_kv(int layer_idx, std::uint32_t num_tokens) const {
 }
 
 std::span<CpuSequence::Progress> CpuSequence::progress(OwnRange range) {
-  REPREFILL_CHECK(range.first <= ids_.size() && range.count <= ids_.size() - range.first,
-                  "own tokens [{}, +{}) of {}", range.first, range.count, ids_.size());
+  REPREFILL_CHECK(range.first <= ids_.size() && range.count <= ids_.size() - range.first, "own tokens [{}, +{}) of {}",
+                  range.first, range.count, ids_.size());
   return std::span(progress_).subspan(range.first, range.count);
 }
 

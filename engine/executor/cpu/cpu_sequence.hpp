@@ -20,6 +20,8 @@ class CpuSequence final : public Sequence {
   std::uint32_t num_own_tokens() const override { return static_cast<std::uint32_t>(ids_.size()); }
 
   void add_tokens(std::span<const std::int32_t> ids, const Rope& rope);
+  /// Drops tokens behind the first `count`.
+  void keep_tokens(std::uint32_t count);
 
   std::int32_t id(std::uint32_t token) const { return ids_[token]; }
   float* hidden(std::uint32_t token) { return hidden_.data() + token * hidden_size_; }
@@ -45,6 +47,8 @@ class CpuSequence final : public Sequence {
   std::span<Progress> progress(OwnRange range);
 
  private:
+  void resize(std::size_t count);
+
   std::size_t hidden_size_, query_size_, half_dim_, kv_bytes_;
   std::uint32_t first_position_;
   std::vector<std::int32_t> ids_;

@@ -49,6 +49,9 @@ struct Kernels {
   /// out[dim][kTileKeys] at column `first`: kKeyGroup keys, each `dim` elements, transposed and widened.
   void (*transpose_keys)(Stored type, const std::byte* const* keys, int dim, float* out);
 
+  /// out[i] = a[i] + b[i]; out may be b.
+  void (*add)(const float* a, const float* b, std::size_t count, float* out);
+
   /// data[i] *= factor.
   void (*scale)(float* data, std::size_t count, float factor);
 

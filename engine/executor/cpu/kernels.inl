@@ -272,6 +272,12 @@ void transpose_keys(Stored type, const std::byte* const* keys, int dim, float* o
   transpose_typed<Stored::fp32>(keys, dim, out);
 }
 
+void add(const float* a, const float* b, std::size_t count, float* out) {
+  std::size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) store(out + i, load(a + i) + load(b + i));
+  for (; i < count; ++i) out[i] = a[i] + b[i];
+}
+
 void scale(float* data, std::size_t count, float factor) {
   std::size_t i = 0;
   for (; i + kLanes <= count; i += kLanes) store(data + i, load(data + i) * factor);
@@ -308,6 +314,7 @@ constexpr Kernels kKernels = {
     .softmax_tile = softmax_tile,
     .add_probabilities = add_probabilities,
     .transpose_keys = transpose_keys,
+    .add = add,
     .scale = scale,
     .rms_norm = rms_norm,
     .swiglu = swiglu,

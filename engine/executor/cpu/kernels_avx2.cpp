@@ -10,7 +10,7 @@ namespace {
 using Vector = float __attribute__((vector_size(32)));
 using Words = std::uint32_t __attribute__((vector_size(32)));
 using Halves = std::uint16_t __attribute__((vector_size(16)));
-constexpr int kRowBlock = 6;     // 12 sums, 2 columns and a broadcast of 16 registers
+constexpr int kRowBlock = 6;  // 12 sums, 2 columns and a broadcast of 16 registers
 constexpr int kVectorBlock = 2;
 constexpr const char* kName = "avx2";
 

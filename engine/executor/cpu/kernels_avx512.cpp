@@ -10,7 +10,7 @@ namespace {
 using Vector = float __attribute__((vector_size(64)));
 using Words = std::uint32_t __attribute__((vector_size(64)));
 using Halves = std::uint16_t __attribute__((vector_size(32)));
-constexpr int kRowBlock = 6;     // 24 sums, 4 columns and a broadcast of 32 registers
+constexpr int kRowBlock = 6;  // 24 sums, 4 columns and a broadcast of 32 registers
 constexpr int kVectorBlock = 4;
 constexpr const char* kName = "avx512";
 

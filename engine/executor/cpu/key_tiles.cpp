@@ -64,8 +64,7 @@ bool KeyTiles::keeps_value(std::uint32_t key, int head) const {
   return keep_v_.empty() || key >= num_stored_ || keep_v_[static_cast<std::size_t>(head) * num_stored_ + key] != 0;
 }
 
-void KeyTiles::load_keys(const Kernels& kernels, std::uint32_t first, int stored_head, int own_head,
-                         float* out) const {
+void KeyTiles::load_keys(const Kernels& kernels, std::uint32_t first, int stored_head, int own_head, float* out) const {
   // The longest head that a model has is 256; zeros stand for keys beyond the last.
   static constexpr std::byte kZeros[1024] = {};
   REPREFILL_CHECK(head_bytes() <= sizeof kZeros, "head_dim {} is not supported", shape_.head_dim);

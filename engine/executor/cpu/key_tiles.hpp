@@ -1,6 +1,6 @@
 // The keys that a query sees, as one sequence: the tokens of a view in order, then own tokens in order. It is cut into
-// tiles and splits of fixed size from its start, wherever pages begin and end: with the whole prefix in view, Re-Prefill
-// adds the same numbers in the same order as plain prefill.
+// tiles and splits of fixed size from its start, wherever pages begin and end: with the whole prefix in view,
+// Re-Prefill adds the same numbers in the same order as plain prefill.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,8 @@
 
 namespace reprefill::engine {
 
-/// Tiles of one split are summed one after the other; splits can be summed by different threads and are merged in order.
+/// Tiles of one split are summed one after the other; splits can be summed by different threads and are merged in
+/// order.
 inline constexpr std::uint32_t kSplitKeys = 8 * kTileKeys;
 
 /// K and V of own tokens in one layer: [num_tokens][num_kv_heads][head_dim] of the KV type.
@@ -42,8 +43,8 @@ class KeyTiles {
   /// head_dim padded to the kernels' step.
   std::size_t value_columns() const;
 
-  /// out[head_dim][kTileKeys]: keys [first, first + kTileKeys), zeros beyond the last. `stored_head` is the head's place
-  /// in the view's pages, `own_head` in own tokens.
+  /// out[head_dim][kTileKeys]: keys [first, first + kTileKeys), zeros beyond the last. `stored_head` is the head's
+  /// place in the view's pages, `own_head` in own tokens.
   void load_keys(const Kernels& kernels, std::uint32_t first, int stored_head, int own_head, float* out) const;
   /// out[kTileKeys][value_columns()]; zeros where keep_v or keep_k is 0 and beyond the last.
   void load_values(const Kernels& kernels, std::uint32_t first, int head, float* out) const;

@@ -1,6 +1,7 @@
 #include "engine/executor/cpu/linear.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include <cblas.h>
 
@@ -9,33 +10,31 @@
 namespace reprefill::engine {
 namespace {
 
-constexpr int kRowTile = 256;      // tokens of a tile
-constexpr int kWidePanel = 256;    // outputs of a tile, where there are many
-constexpr int kNarrowPanel = 128;  // and where wide ones would leave threads without work
-constexpr int kManyOutputs = 2048;
-constexpr int kRowStep = 16;  // rows are padded to a multiple of this
+constexpr int kPanel = 256;         // outputs of a tile, at most
+constexpr int kMaxRows = 1024;      // tokens of a tile: sgemm packs both operands, large tiles repay it
+constexpr int kMinRows = 128;       // below, more tiles for more threads cost more than they give
+constexpr int kTilesPerThread = 3;  // so that threads end together
+constexpr int kMaxPadding = 256;    // rows
+constexpr int kRowStep = 16;        // rows are padded to a multiple of this
 // OpenBLAS 0.3.21, kernel/x86_64/sgemm_small_kernel_permit_skylakex.c: above 100^3 the small-matrix path is not taken.
 constexpr std::int64_t kSmallMatrix = 1'000'000;
 constexpr int kRowsPerTask = 64;  // of weights, in multiply_row
 
 int round_up(int value, int step) { return (value + step - 1) / step * step; }
 
-int panel_width(int outputs) { return outputs >= kManyOutputs ? kWidePanel : kNarrowPanel; }
+/// Equal panels; a function of the weights alone.
+int panel_width(int outputs) {
+  const int num_panels = divide_rounding_up(outputs, kPanel);
+  return round_up(divide_rounding_up(outputs, num_panels), kRowStep);
+}
 
-/// Fewest rows of a tile that keep it out of the small-matrix path.
+/// Fewest rows of a tile that keep it out of the small-matrix path; above kMaxPadding for tiny layers.
 int least_rows(int outputs, int inputs) {
   const std::int64_t per_row = std::int64_t{outputs} * inputs;
   return round_up(static_cast<int>(kSmallMatrix / per_row + 1), kRowStep);
 }
 
-void store_row(const float* result, const float* bias, std::size_t count, Store store, float* out) {
-  for (std::size_t j = 0; j < count; ++j) {
-    const float value = bias != nullptr ? result[j] + bias[j] : result[j];
-    out[j] = store == Store::add ? out[j] + value : value;
-  }
-}
-
-/// For layers so small that padding beyond the small-matrix path would take more than a tile.
+/// For layers so small that padding beyond the small-matrix path would take more than kMaxPadding rows.
 void multiply_tiny(const Kernels& kernels, Rows rows, const float* weights, int outputs, int inputs, float* result) {
   const auto width = static_cast<std::size_t>(inputs);
   for (int row = 0; row < rows.count; ++row) {
@@ -73,7 +72,7 @@ struct LinearLayers::Tile {
   int first_output = 0;
   int num_outputs = 0;
   int first_row = 0;
-  int end_row = 0;  // several row tiles where a panel is widened for this task
+  int num_rows = 0;
 };
 
 LinearLayers::LinearLayers(WorkerPool& pool, const Kernels& kernels)
@@ -85,24 +84,29 @@ LinearLayers::LinearLayers(WorkerPool& pool, const Kernels& kernels)
   openblas_set_num_threads(1);
 }
 
-int LinearLayers::padded_rows(int count) {
-  return round_up(count, kRowTile);
-}
+int LinearLayers::padded_rows(int count) { return count + kMaxPadding; }
 
+/// Rows of a tile may depend on the number of threads, since a row does not depend on the others.
 std::vector<LinearLayers::Tile> LinearLayers::tiles(Rows rows, std::span<const LinearJob> jobs) const {
+  int num_panels = 0;
+  for (const LinearJob& job : jobs) {
+    num_panels += divide_rounding_up(job.weights->outputs(), panel_width(job.weights->outputs()));
+  }
+  const int wanted = divide_rounding_up(kTilesPerThread * pool_.num_threads(), num_panels);
+  const int row_tiles =
+      std::max(std::min(wanted, divide_rounding_up(rows.count, kMinRows)), divide_rounding_up(rows.count, kMaxRows));
+  const int rows_per_tile = round_up(divide_rounding_up(rows.count, row_tiles), kRowStep);
   std::vector<Tile> all;
   for (const LinearJob& job : jobs) {
     const int outputs = job.weights->outputs();
     const int width = panel_width(outputs);
-    const bool is_widened = job.weights->widened_ != nullptr || !job.weights->needs_widening();
-    const int rows_per_task = is_widened ? kRowTile : rows.count;
     for (int output = 0; output < outputs; output += width) {
-      for (int row = 0; row < rows.count; row += rows_per_task) {
+      for (int row = 0; row < rows.count; row += rows_per_tile) {
         all.push_back({.job = &job,
                        .first_output = output,
                        .num_outputs = std::min(width, outputs - output),
                        .first_row = row,
-                       .end_row = std::min(rows.count, row + rows_per_task)});
+                       .num_rows = std::min(rows_per_tile, rows.count - row)});
       }
     }
   }
@@ -111,6 +115,9 @@ std::vector<LinearLayers::Tile> LinearLayers::tiles(Rows rows, std::span<const L
 
 void LinearLayers::multiply(Rows rows, std::span<const LinearJob> jobs) {
   if (rows.count == 0) return;
+  for (const LinearJob& job : jobs) {
+    REPREFILL_CHECK(job.bias == nullptr || job.store == Store::assign, "a bias is not added to what is there");
+  }
   fill_caches(jobs);
   const std::vector<Tile> work = tiles(rows, jobs);
   pool_.run(work.size(), [&](std::size_t i, int thread_idx) { run_tile(work[i], rows, thread_idx); });
@@ -153,24 +160,28 @@ void LinearLayers::run_tile(const Tile& tile, Rows rows, int thread_idx) {
   const LinearJob& job = *tile.job;
   const int inputs = job.weights->inputs();
   const int least = least_rows(tile.num_outputs, inputs);
+  const int padded = std::max(round_up(tile.num_rows, kRowStep), least);
   const float* weights = panel_weights(tile, thread_idx);
-  std::vector<float>& result = results_[static_cast<std::size_t>(thread_idx)];
+  const float* input = rows.data + static_cast<std::size_t>(tile.first_row) * rows.stride;
   const auto width = static_cast<std::size_t>(tile.num_outputs);
-  for (int row = tile.first_row; row < tile.end_row; row += kRowTile) {
-    const int count = std::min(kRowTile, tile.end_row - row);
-    const int padded = std::max(round_up(count, kRowStep), least);
-    if (result.size() < static_cast<std::size_t>(padded) * width) result.resize(static_cast<std::size_t>(padded) * width);
-    const float* input = rows.data + static_cast<std::size_t>(row) * rows.stride;
-    if (least <= kRowTile) {
-      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, padded, tile.num_outputs, inputs, 1.0f, input,
-                  static_cast<int>(rows.stride), weights, inputs, 0.0f, result.data(), tile.num_outputs);
+  std::vector<float>& result = results_[static_cast<std::size_t>(thread_idx)];
+  const std::size_t result_size = static_cast<std::size_t>(padded) * width;
+  if (result.size() < result_size) result.resize(result_size);
+  if (least <= kMaxPadding) {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, padded, tile.num_outputs, inputs, 1.0f, input,
+                static_cast<int>(rows.stride), weights, inputs, 0.0f, result.data(), tile.num_outputs);
+  } else {
+    multiply_tiny(kernels_, {input, rows.stride, tile.num_rows}, weights, tile.num_outputs, inputs, result.data());
+  }
+  for (int row = 0; row < tile.num_rows; ++row) {
+    float* out = job.out + static_cast<std::size_t>(tile.first_row + row) * job.out_stride + tile.first_output;
+    const float* sums = result.data() + static_cast<std::size_t>(row) * width;
+    if (job.store == Store::add) {
+      kernels_.add(sums, out, width, out);
+    } else if (job.bias != nullptr) {
+      kernels_.add(sums, job.bias + tile.first_output, width, out);
     } else {
-      multiply_tiny(kernels_, {input, rows.stride, count}, weights, tile.num_outputs, inputs, result.data());
-    }
-    const float* bias = job.bias != nullptr ? job.bias + tile.first_output : nullptr;
-    for (int r = 0; r < count; ++r) {
-      float* out = job.out + static_cast<std::size_t>(row + r) * job.out_stride + tile.first_output;
-      store_row(result.data() + static_cast<std::size_t>(r) * width, bias, width, job.store, out);
+      std::memcpy(out, sums, width * sizeof(float));
     }
   }
 }
@@ -194,10 +205,9 @@ void LinearLayers::multiply_row(const float* row, std::span<const LinearJob> job
     const auto inputs = static_cast<std::size_t>(view.columns);
     const std::size_t row_bytes = inputs * (type == Stored::fp32 ? 4 : 2);
     for (int output = part.first; output < part.end; ++output) {
-      float sum = kernels_.dot(type, view.data + static_cast<std::size_t>(output) * row_bytes, row, inputs);
-      if (part.job->bias != nullptr) sum += part.job->bias[output];
+      const float sum = kernels_.dot(type, view.data + static_cast<std::size_t>(output) * row_bytes, row, inputs);
       float& out = part.job->out[output];
-      out = part.job->store == Store::add ? out + sum : sum;
+      out = sum + (part.job->store == Store::add ? out : part.job->bias != nullptr ? part.job->bias[output] : 0.0f);
     }
   });
 }

@@ -49,7 +49,8 @@ struct Rows {
 
 enum class Store : std::uint8_t { assign, add };
 
-/// out[r][j] (+)= sum over i of rows[r][i] * weights[j][i], + bias[j] (bias may be null).
+/// out[r][j] = sum over i of rows[r][i] * weights[j][i], + bias[j] where there is one; or, without bias, added to what
+/// is there.
 struct LinearJob {
   LinearWeights* weights = nullptr;
   const float* bias = nullptr;
@@ -58,10 +59,11 @@ struct LinearJob {
   Store store = Store::assign;
 };
 
-/// Multiplies by tiles whose shape depends on the weights alone, each by one single-threaded sgemm, so that neither the
-/// number of threads nor whether weights are cached changes a bit. A row's result does not depend on the other rows of
-/// the call either: OpenBLAS (0.3.21, tested by linear_test) splits sums over inputs by the number of inputs only,
-/// except in a path for small matrices that it takes up to 100^3 multiply-adds; tiles are padded beyond it.
+/// Multiplies by tiles, each by one single-threaded sgemm, in panels of outputs that depend on the weights alone. A
+/// row's result does not depend on the other rows of its tile, so neither the number of threads nor blocks of tokens
+/// nor whether weights are cached changes a bit: OpenBLAS (0.3.21, tested by linear_test) splits sums over inputs by
+/// the number of inputs only, except in a path for small matrices that it takes up to 100^3 multiply-adds; tiles are
+/// padded beyond it.
 class LinearLayers {
  public:
   LinearLayers(WorkerPool& pool, const Kernels& kernels);

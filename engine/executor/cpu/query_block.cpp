@@ -18,7 +18,8 @@ void QueryBlock::load(const KeyTiles& keys, const Queries& queries, const HeadGr
   const std::size_t token_size = static_cast<std::size_t>(queries.num_query_heads) * dim_;
   const std::size_t row_size = static_cast<std::size_t>(group.num_heads) * dim_;
   for (std::size_t i = 0; i < num_queries_; ++i) {
-    const float* from = queries.data + (first_query_ + i) * token_size + static_cast<std::size_t>(group.first_head) * dim_;
+    const float* from =
+        queries.data + (first_query_ + i) * token_size + static_cast<std::size_t>(group.first_head) * dim_;
     std::ranges::transform(from, from + row_size, queries_.data() + i * row_size, [=](float x) { return x * scale; });
   }
 }

@@ -34,9 +34,7 @@ class QueryBlock {
   std::uint32_t first_query() const { return first_query_; }
   std::uint32_t num_queries() const { return num_queries_; }
   /// Keys that row `row` sees: all stored ones and own ones up to its own.
-  std::uint32_t visible_keys(int row) const {
-    return first_visible_ + static_cast<std::uint32_t>(row / num_heads_);
-  }
+  std::uint32_t visible_keys(int row) const { return first_visible_ + static_cast<std::uint32_t>(row / num_heads_); }
   std::uint32_t visible_keys() const { return visible_keys(num_rows_ - 1); }
 
   /// Logits of a tile that begins at key `first`, from its transposed keys: -inf where a row does not see the key. Rows

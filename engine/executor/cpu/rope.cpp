@@ -24,8 +24,8 @@ void apply_yarn(const YarnScaling& yarn, double theta, int head_dim, std::span<f
     const auto power = static_cast<float>(std::pow(theta, 2.0 * static_cast<double>(i) / dim));
     const float extrapolated = 1.0f / power;
     const float interpolated = 1.0f / (static_cast<float>(yarn.factor) * power);
-    const float ramp = std::clamp(
-        (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(width), 0.0f, 1.0f);
+    const float ramp =
+        std::clamp((static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(width), 0.0f, 1.0f);
     const float kept = 1.0f - ramp;
     inverse_frequencies[i] = interpolated * (1.0f - kept) + extrapolated * kept;
   }
@@ -33,8 +33,7 @@ void apply_yarn(const YarnScaling& yarn, double theta, int head_dim, std::span<f
 
 }  // namespace
 
-Rope::Rope(const DecoderConfig& config)
-    : inverse_frequencies_(static_cast<std::size_t>(config.geometry.head_dim) / 2) {
+Rope::Rope(const DecoderConfig& config) : inverse_frequencies_(static_cast<std::size_t>(config.geometry.head_dim) / 2) {
   const int dim = config.geometry.head_dim;
   for (std::size_t i = 0; i < inverse_frequencies_.size(); ++i) {
     const double exponent = static_cast<double>(static_cast<float>(2 * i) / static_cast<float>(dim));

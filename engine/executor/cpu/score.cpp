@@ -69,8 +69,8 @@ class ColumnScores {
   }
 
   std::span<RowState> states_of(std::size_t group_idx, const QueryBlock& block) {
-    const auto first = static_cast<std::size_t>(block.first_query()) *
-                       static_cast<std::size_t>(groups_[group_idx].num_heads);
+    const auto first =
+        static_cast<std::size_t>(block.first_query()) * static_cast<std::size_t>(groups_[group_idx].num_heads);
     return std::span(states_[group_idx]).subspan(first, static_cast<std::size_t>(block.num_rows()));
   }
 

@@ -41,8 +41,8 @@ class WorkerPool {
   const std::function<void(std::size_t, int)>* task_ = nullptr;
   std::size_t num_tasks_ = 0;
   std::atomic<std::size_t> next_task_{0};
-  std::atomic<int> active_{0};           // workers that have not finished the current job
-  std::atomic<std::uint64_t> job_{0};    // number of the current job; 0: none yet
+  std::atomic<int> active_{0};         // workers that have not finished the current job
+  std::atomic<std::uint64_t> job_{0};  // number of the current job; 0: none yet
   std::atomic<bool> stop_{false};
   std::mutex failure_mutex_;
   std::exception_ptr failure_;

@@ -57,16 +57,14 @@ class RandomLayer {
   }
 
   KeyTiles::Shape shape() const { return {shape_.type, shape_.num_kv_heads, shape_.head_dim}; }
-  KvView view() const {
-    return {.pages = pages_, .num_tokens = num_stored_, .keep_k = keep_k_, .keep_v = keep_v_};
-  }
+  KvView view() const { return {.pages = pages_, .num_tokens = num_stored_, .keep_k = keep_k_, .keep_v = keep_v_}; }
   KeyView key_view() const {
     return {.pages = key_pages_, .num_tokens = num_stored_, .num_heads = shape_.num_kv_heads};
   }
   OwnKv own() const { return {own_keys_.bytes.data(), own_values_.bytes.data(), shape_.num_own}; }
   Queries queries() const {
-    return {.data = queries_.data(), .first_token = 0, .count = shape_.num_own,
-            .num_query_heads = shape_.num_query_heads};
+    return {
+        .data = queries_.data(), .first_token = 0, .count = shape_.num_own, .num_query_heads = shape_.num_query_heads};
   }
   float scale() const { return static_cast<float>(1 / std::sqrt(static_cast<double>(shape_.head_dim))); }
   std::size_t row_size() const { return static_cast<std::size_t>(shape_.num_query_heads * shape_.head_dim); }

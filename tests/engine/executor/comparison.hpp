@@ -8,9 +8,9 @@
 
 namespace reprefill::engine::test {
 
-/// Of attention and scores in fp32 against double: a logit of size 8 is a sum of up to 128 products and carries an error
-/// of up to 2e-6, which is the relative error of its weight; a row that one key dominates is ten times the root mean
-/// square of all rows.
+/// Of attention and scores in fp32 against double: a logit of size 8 is a sum of up to 128 products and carries an
+/// error of up to 2e-6, which is the relative error of its weight; a row that one key dominates is ten times the root
+/// mean square of all rows.
 inline constexpr double kAttentionBound = 3e-5;
 
 /// Largest |actual - expected|, over the root mean square of `expected`: outputs near zero are judged by the scale of

@@ -30,8 +30,7 @@ struct Case {
 };
 
 Json yarn() {
-  return Json{{"rope_scaling",
-               {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 64}}}};
+  return Json{{"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 64}}}};
 }
 
 std::vector<Case> cases() {
@@ -175,8 +174,7 @@ TEST_P(Models, RePrefillWithTheWholePrefixEqualsPlainPrefillBitForBit) {
     const auto whole = prefill(executor, tokens);
     for (const std::uint32_t stored : {1u, 16u, 48u, 60u}) {
       const StoredPrefix prefix(executor, *whole, stored, 16);
-      const auto sequence =
-          prefill(executor, std::span(tokens).subspan(stored), prefix.views(num_layers()), stored);
+      const auto sequence = prefill(executor, std::span(tokens).subspan(stored), prefix.views(num_layers()), stored);
       EXPECT_EQ(all_logits(executor, *sequence, {0, 61 - stored}), all_logits(executor, *whole, {stored, 61 - stored}))
           << stored;
       EXPECT_EQ(last_logits(executor, *sequence), last_logits(executor, *whole)) << stored;

@@ -40,16 +40,16 @@ class StoredPrefix {
                std::uint32_t page_tokens)
       : num_tokens_(num_tokens) {
     const ModelGeometry& geometry = executor.checkpoint().geometry();
-    const std::size_t token_bytes = static_cast<std::size_t>(geometry.num_kv_heads * geometry.head_dim) *
-                                    bytes_per_element(executor.kv_type());
+    const std::size_t token_bytes =
+        static_cast<std::size_t>(geometry.num_kv_heads * geometry.head_dim) * bytes_per_element(executor.kv_type());
     for (int layer = 0; layer < geometry.num_layers; ++layer) {
       std::vector<std::byte>& keys = keys_.emplace_back(num_tokens * token_bytes);
       std::vector<std::byte>& values = values_.emplace_back(num_tokens * token_bytes);
       executor.copy_own_kv(sequence, layer, {0, num_tokens}, keys, values);
       std::vector<KvPage>& pages = pages_.emplace_back();
       for (std::uint32_t at = 0; at < num_tokens; at += page_tokens) {
-        pages.push_back({keys.data() + at * token_bytes, values.data() + at * token_bytes,
-                         std::min(page_tokens, num_tokens - at)});
+        pages.push_back(
+            {keys.data() + at * token_bytes, values.data() + at * token_bytes, std::min(page_tokens, num_tokens - at)});
         key_pages_.resize(pages_.size());
         key_pages_.back().push_back({pages.back().keys, pages.back().num_tokens});
       }

@@ -14,8 +14,8 @@ namespace reprefill::engine::test {
 namespace {
 
 // Both in units of the root mean square of the model's logits. fp32 against fp32 in another order of summation: as
-// cpu_executor_test. With K and V in bf16 each element is off by up to 2^-9 of itself, at random; sums over the keys of
-// a row and two layers leave about 1e-2 at the worst of a few thousand logits.
+// cpu_executor_test, with room for transformers' own rounding. With K and V in bf16 each element is off by up to 2^-9
+// of itself; on random models of this shape fp32 and bf16 KV differ by 0.02 to 0.03 at the worst of 35,000 logits.
 constexpr double kFp32Bound = 2e-4;
 constexpr double kBf16Bound = 5e-2;
 
@@ -52,8 +52,9 @@ std::vector<std::filesystem::path> models() {
   return folders;
 }
 
-#define REPREFILL_SKIP_WITHOUT_GOLDEN() \
-  if (!std::filesystem::is_directory(golden_folder())) GTEST_SKIP() << "no " << golden_folder() << ": make_logits_golden.py"
+#define REPREFILL_SKIP_WITHOUT_GOLDEN()                \
+  if (!std::filesystem::is_directory(golden_folder())) \
+  GTEST_SKIP() << "no " << golden_folder() << ": make_logits_golden.py"
 
 double worst_error(const Golden& golden, CpuExecutor& executor, Sequence& sequence) {
   double worst = 0;

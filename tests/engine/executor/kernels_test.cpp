@@ -265,6 +265,15 @@ TEST_P(EveryKernels, SwigluOfExtremesIsTheirLimit) {
   EXPECT_TRUE(std::isnan(gate[5]));
 }
 
+TEST_P(EveryKernels, AddInPlaceStopsAtItsCount) {
+  std::vector<float> sum(20, 3);
+  const std::vector<float> a(20, 0.5f);
+  kernels().add(a.data(), sum.data(), 19, sum.data());
+  EXPECT_EQ(sum[0], 3.5f);
+  EXPECT_EQ(sum[18], 3.5f);
+  EXPECT_EQ(sum[19], 3);
+}
+
 TEST_P(EveryKernels, ScaleStopsAtItsCount) {
   std::vector<float> data(20, 3);
   kernels().scale(data.data(), 19, 0.5f);

@@ -53,8 +53,8 @@ class RandomLinear {
 
   std::vector<float> multiply(LinearLayers& layers, LinearWeights& weights, int count) const {
     std::vector<float> out(static_cast<std::size_t>(count * outputs_));
-    const LinearJob job = {.weights = &weights, .bias = bias(), .out = out.data(),
-                           .out_stride = static_cast<std::size_t>(outputs_)};
+    const LinearJob job = {
+        .weights = &weights, .bias = bias(), .out = out.data(), .out_stride = static_cast<std::size_t>(outputs_)};
     layers.multiply(rows(count), {&job, 1});
     return out;
   }
@@ -109,7 +109,9 @@ TEST(LinearLayers, ARowDoesNotDependOnItsPlace) {
       Rows rows = random.rows(256);
       rows.data += shift * shape.inputs;
       std::vector<float> out(static_cast<std::size_t>(256 * shape.outputs));
-      const LinearJob job = {.weights = &weights, .bias = random.bias(), .out = out.data(),
+      const LinearJob job = {.weights = &weights,
+                             .bias = random.bias(),
+                             .out = out.data(),
                              .out_stride = static_cast<std::size_t>(shape.outputs)};
       layers.multiply(rows, {&job, 1});
       EXPECT_EQ(std::memcmp(out.data(), all.data() + shift * shape.outputs, out.size() * sizeof(float)), 0)
@@ -156,11 +158,10 @@ TEST(LinearLayers, AddToWhatIsThere) {
   const RandomLinear random(70, 64, 1);
   LinearWeights weights(random.view());
   std::vector<double> expected = random.expected();
-  for (double& value : expected) value += 10;
+  for (std::size_t i = 0; i < expected.size(); ++i) expected[i] += 10 - static_cast<double>(random.bias()[i]);
   for (const bool single : {false, true}) {
     std::vector<float> out(70, 10);
-    const LinearJob job = {
-        .weights = &weights, .bias = random.bias(), .out = out.data(), .out_stride = 70, .store = Store::add};
+    const LinearJob job = {.weights = &weights, .out = out.data(), .out_stride = 70, .store = Store::add};
     if (single) {
       layers.multiply_row(random.rows(1).data, {&job, 1});
     } else {

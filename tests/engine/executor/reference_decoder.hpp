@@ -16,8 +16,8 @@ struct PlainPrefix {
 };
 
 struct PlainForward {
-  std::vector<std::vector<double>> logits;             // per own token
-  std::vector<PlainAttention> layers;                  // with queries, K and V as attention saw them
+  std::vector<std::vector<double>> logits;  // per own token
+  std::vector<PlainAttention> layers;       // with queries, K and V as attention saw them
 };
 
 /// prefix is empty or holds one entry per layer. K and V are rounded to `kv_type` when produced.

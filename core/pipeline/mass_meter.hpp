@@ -1,4 +1,4 @@
-// The simulator's proxy of quality: how much of the prefix's attention mass a system kept (semantics 8).
+// A proxy of quality: how much of the prefix's attention mass a system kept (semantics 8).
 #pragma once
 
 #include <algorithm>
@@ -7,7 +7,7 @@
 #include "core/pipeline/machine.hpp"
 #include "core/pipeline/request.hpp"
 
-namespace reprefill::sim {
+namespace reprefill::pipeline {
 
 /// Kept share of the mass, over the layers of one request.
 struct LayerMass {
@@ -22,7 +22,7 @@ class MassMeter {
 
   /// The layer's own mass decides, whichever layer the selection came from. Per-head selections are averaged over
   /// heads.
-  void add(const pipeline::Request& request, int layer_idx, const pipeline::KvView& view, LayerMass& mass) {
+  void add(const Request& request, int layer_idx, const KvView& view, LayerMass& mass) {
     if (view.prefix_tokens == 0) return;
     const double kept = view.kept == nullptr || view.kept->is_everything ? 1.0 : kept_share(request, layer_idx, view);
     mass.sum += kept;
@@ -31,7 +31,7 @@ class MassMeter {
   }
 
  private:
-  double kept_share(const pipeline::Request& request, int layer_idx, const pipeline::KvView& view) {
+  double kept_share(const Request& request, int layer_idx, const KvView& view) {
     const auto unit = static_cast<int>(view.unit_tokens);
     const std::size_t num_units = traces::num_units(request.stored_prefix, unit);
     const auto num_groups = static_cast<std::size_t>(importance_.num_groups(view.grouping));
@@ -59,4 +59,4 @@ class MassMeter {
   std::vector<float> scores_;
 };
 
-}  // namespace reprefill::sim
+}  // namespace reprefill::pipeline
