@@ -3,17 +3,14 @@
 
 #include <cuda_runtime_api.h>
 
-#include "kernels/base/kernel_error.hpp"
-
-namespace reprefill::kernels::detail {
-
-inline void check_cuda(cudaError_t status, const char* call, const char* file, int line) {
-  if (status == cudaSuccess) return;
-  throw CudaError(
-      fmt::format("{}:{}: {} failed: {} ({})", file, line, call, cudaGetErrorName(status), cudaGetErrorString(status)));
-}
-
-}  // namespace reprefill::kernels::detail
+#include "kernels/base/check.hpp"
 
 /// Throws CudaError when the call fails. Not for destructors: they log.
-#define REPREFILL_CUDA(call) ::reprefill::kernels::detail::check_cuda((call), #call, __FILE__, __LINE__)
+#define REPREFILL_CUDA(call)                                                                          \
+  do {                                                                                                \
+    const cudaError_t reprefill_status = (call);                                                      \
+    if (reprefill_status != cudaSuccess) [[unlikely]] {                                               \
+      ::reprefill::kernels::detail::throw_cuda_error(#call, cudaGetErrorName(reprefill_status),       \
+                                                     cudaGetErrorString(reprefill_status), __FILE__, __LINE__); \
+    }                                                                                                 \
+  } while (false)

@@ -1,8 +1,6 @@
 // What launchers throw.
 #pragma once
 
-#include <fmt/format.h>
-
 #include "core/base/error.hpp"
 
 namespace reprefill::kernels {
@@ -18,11 +16,5 @@ class CudaError : public MachineError {
  public:
   using MachineError::MachineError;
 };
-
-/// Checks a launcher's argument. The message is a fmt format string; the values that matter follow it.
-template <typename... Args>
-void check_shape(bool holds, fmt::format_string<Args...> message, Args&&... args) {
-  if (!holds) throw ShapeError(fmt::format(message, std::forward<Args>(args)...));
-}
 
 }  // namespace reprefill::kernels

@@ -88,6 +88,12 @@ __device__ __forceinline__ void multiply_add(float (&c)[4], const std::uint32_t 
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/// A pointer or a value that no kernel in flight writes.
+template <typename T>
+__device__ __forceinline__ const T* load_pointer(const T* const* from) {
+  return reinterpret_cast<const T*>(__ldg(reinterpret_cast<const unsigned long long*>(from)));
+}
+
 /// 16 bytes that are read once: not kept in L1.
 __device__ __forceinline__ Packed8 load_streaming(const void* from) {
   Packed8 value;

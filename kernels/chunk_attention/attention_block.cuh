@@ -147,7 +147,7 @@ class AttentionBlock {
       const std::uint32_t slot = first_slot + static_cast<std::uint32_t>(row);
       const auto place = slots_.place(slot);
       if (!has_logit(slot, place)) return nullptr;
-      return __ldg(prefix.key_pages + place.page) + place.offset * token_stride + head_offset;
+      return device::load_pointer(prefix.key_pages + place.page) + place.offset * token_stride + head_offset;
     });
     Rows::template load_rows<kTileKeys>(values(stage), [&](int row) -> const BFloat16* {
       const std::uint32_t slot = first_slot + static_cast<std::uint32_t>(row);
@@ -156,7 +156,7 @@ class AttentionBlock {
       if constexpr (kMasked) {
         if (!keeps(prefix.keep_v, slot)) return nullptr;
       }
-      return __ldg(prefix.value_pages + place.page) + place.offset * token_stride + head_offset;
+      return device::load_pointer(prefix.value_pages + place.page) + place.offset * token_stride + head_offset;
     });
     if constexpr (kMasked) {
       for (int i = static_cast<int>(threadIdx.x); i < kTileKeys; i += device::kTileThreads) {

@@ -11,7 +11,8 @@
 #include <type_traits>
 
 #include "core/base/bfloat16.hpp"
-#include "kernels/base/kernel_error.hpp"
+#include "core/base/error.hpp"
+#include "kernels/base/check.hpp"
 #include "kernels/base/stream.hpp"
 #include "kernels/emulation/fibers.hpp"
 
@@ -165,6 +166,11 @@ inline void commit_copies() { emulation::commit_copies(); }
 template <int kPending>
 void wait_copies() {
   emulation::wait_copies(kPending);
+}
+
+template <typename T>
+const T* load_pointer(const T* const* from) {
+  return *from;
 }
 
 void load_matrices(std::uint32_t (&out)[4], const void* row);

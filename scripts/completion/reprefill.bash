@@ -21,6 +21,7 @@ _reprefill_folders() {
   compopt -o filenames
   mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -d -- "$word")
 }
+_reprefill_systems() { "$program" systems --json 2>/dev/null | sed -n 's/^      "name": "\([a-z0-9_]*\)",$/\1/p'; }
 _reprefill_words() { mapfile -t COMPREPLY < <(compgen -W "$*" -- "$word"); }
 
 _reprefill() {
@@ -41,8 +42,21 @@ _reprefill() {
     --out)
       if [[ ${verbs[*]} == trace* ]]; then _reprefill_files jsonl; else _reprefill_folders; fi
       return ;;
-    --timeline) if [[ ${verbs[*]} == simulate ]]; then _reprefill_files json; fi; return ;;
-    --set | --jobs | --point | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
+    --timeline) if [[ ${verbs[*]} == simulate || ${verbs[*]} == run ]]; then _reprefill_files json; fi; return ;;
+    --store | --model | --work) _reprefill_folders; return ;;
+    --task | --requests | --prefixes) _reprefill_files jsonl; return ;;
+    --tokenizer | --json-file) _reprefill_files json; return ;;
+    --prompt-file | --text | --selections | --record-importance)
+      compopt -o filenames
+      mapfile -t COMPREPLY < <(compgen -f -- "$word")
+      return ;;
+    --system | --systems) _reprefill_words "$(_reprefill_systems)"; return ;;
+    --path) _reprefill_words direct prototype; return ;;
+    --record-mode) _reprefill_words as_run full; return ;;
+    --scoring) _reprefill_words first_token log_likelihood generate; return ;;
+    --kv-dtype) _reprefill_words bf16 fp32; return ;;
+    --prompt | --path-set | --in-flight | --max-tokens | --threads | --limit | --budgets | --layouts | --tokens | \
+      --store-block-tokens | --set | --jobs | --point | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
       --num-requests | --requests-per-s) return ;;
   esac
   if [[ $word == -* ]]; then
@@ -54,7 +68,7 @@ _reprefill() {
     plot) _reprefill_folders ;;
     "trace stats") _reprefill_files jsonl ;;
     "profile show") _reprefill_words "$("$program" profile list 2>/dev/null)"; _reprefill_folders ;;
-    systems) _reprefill_words "$("$program" systems --json 2>/dev/null | sed -n 's/^      "name": "\([a-z0-9_]*\)",$/\1/p')" ;;
+    systems) _reprefill_words "$(_reprefill_systems)" ;;
     *) _reprefill_words "$(_reprefill_verbs <<<"$help")" ;;
   esac
 }
