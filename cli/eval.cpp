@@ -47,10 +47,7 @@ std::vector<study::EvalVariant> variants_of(const EvalVerbOptions& options) {
 class WorkFolder {
  public:
   explicit WorkFolder(const std::string& named) : is_temporary_(named.empty()), path_(named) {
-    if (!is_temporary_) {
-      std::filesystem::create_directories(path_);
-      return;
-    }
+    if (!is_temporary_) return;
     std::string pattern = (std::filesystem::temp_directory_path() / "reprefill-eval-XXXXXX").string();
     if (mkdtemp(pattern.data()) == nullptr) throw MachineError(fmt::format("{}: cannot make a folder", pattern));
     path_ = pattern;

@@ -39,6 +39,9 @@ void move_part(Parts& from, Parts& to, PieceKey part) {
 void Placement::on_decision(const cache::Move& decision) {
   for (const PieceKey part : parts_of(decision.key)) {
     switch (decision.decision) {
+      case cache::Decision::entered_gpu:
+        keep_prefetched(part);
+        break;
       case cache::Decision::promoted:
         move_part(host_, departing_, part);
         break;
@@ -55,6 +58,13 @@ void Placement::on_decision(const cache::Move& decision) {
       default:
         break;
     }
+  }
+}
+
+/// A prefetched piece is in device memory before a tier takes it; every other one is copied after this decision.
+void Placement::keep_prefetched(PieceKey part) {
+  for (const auto& [key, scratch] : scratch_) {
+    if (Located found = find(scratch.workspace, part)) gpu_[part.packed] = std::move(found);
   }
 }
 

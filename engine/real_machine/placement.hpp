@@ -91,6 +91,7 @@ class Placement final : public cache::DecisionObserver {
   static std::uint64_t scratch_key(pipeline::OpContext context) {
     return std::uint64_t{context.request} << 16 | static_cast<std::uint16_t>(context.layer_idx + 1);
   }
+  void keep_prefetched(PieceKey part);
   std::optional<cache::Tier> tier_of(PieceKey part) const;
   Located find_source(pipeline::OpContext context, PieceKey part, pipeline::CopyRoute route);
   Located leader_keys(pipeline::OpContext context, PieceKey part) const;

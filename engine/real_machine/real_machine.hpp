@@ -57,6 +57,9 @@ class RealMachine final : public pipeline::MachineCore {
   RealMachine(const RealMachineOptions& options, RealMachineObserver& observer);
   ~RealMachine() override;
 
+  /// Must be told of every decision of the system's caches: it keeps the bytes where they say.
+  cache::DecisionObserver& cache_observer() { return *placement_; }
+
   /// Before the request's coroutine starts.
   void begin_request(const pipeline::Request& request, RequestInput input);
   /// Once the coroutine is done, and after each decoded token: the logits of the last token, [vocab].

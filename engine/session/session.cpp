@@ -75,6 +75,7 @@ struct Session::Impl final : RealMachineObserver {
   Json resolved;
   std::unique_ptr<System> system;
   cache::DecisionLog decisions;
+  cache::DecisionLog identification_decisions;
   std::unique_ptr<ResidentPrefixes> resident;
   std::unique_ptr<StoreReads> reads;
   RunClock clock;
@@ -103,6 +104,7 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
   resolved = {{"system", entry.name}, {"params", params}, {"path", software_path_params().write(environment.path)}};
   system = entry.make(params, environment);
   if (system->cache() != nullptr) system->cache()->set_decision_log(&decisions);
+  if (cache::TieredCache* keys = system->identification_cache()) keys->set_decision_log(&identification_decisions);
   if (system->reuses_prefix() && store == nullptr) {
     throw ConfigError(fmt::format("--store: {} reuses stored prefixes and needs a store", entry.name));
   }
@@ -120,6 +122,8 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
                          .resident = [this](SegmentId segment, int layer) { return resident->layer(segment, layer); },
                          .selections = options.selections},
       *this);
+  decisions.set_observer(&machine->cache_observer());
+  identification_decisions.set_observer(&machine->cache_observer());
   if (system->pins_identification_keys()) {
     std::vector<SegmentId> segments;
     for (std::uint32_t i = 0; i < store->num_segments(); ++i) segments.push_back(SegmentId{i});

@@ -16,9 +16,9 @@
 
 namespace reprefill::kernels::device {
 
-/// The block's dynamic shared memory, aligned for swizzled tiles.
+/// The block's dynamic shared memory, aligned for tiles.
 __device__ __forceinline__ std::byte* dynamic_shared() {
-  extern __shared__ __align__(1024) std::byte reprefill_dynamic_shared[];
+  extern __shared__ __align__(128) std::byte reprefill_dynamic_shared[];
   return reprefill_dynamic_shared;
 }
 

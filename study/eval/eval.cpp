@@ -189,6 +189,7 @@ class Evaluation {
 
 EvalResult evaluate(engine::Model& model, std::span<const TaskItem> task, std::span<const EvalVariant> variants,
                     const EvalOptions& options) {
+  std::filesystem::create_directories(options.work_folder);
   Evaluation evaluation(model, task, options);
   std::vector<EvalVariant> all = {{.label = "full KV", .system = "attention_store"}};
   all.insert(all.end(), variants.begin(), variants.end());

@@ -13,7 +13,8 @@ using namespace test_support;
 /// vocab.json and merges.txt: not the file that the tokenizer under test reads.
 ReferenceTokenizer published_reference(const std::filesystem::path& folder) {
   ReferenceTokenizer reference;
-  for (const auto& [token, id] : nlohmann::json::parse(read_text(folder / "vocab.json")).items()) {
+  const auto vocabulary = nlohmann::json::parse(read_text(folder / "vocab.json"));
+  for (const auto& [token, id] : vocabulary.items()) {
     reference.id_of[bytes_of_token(token).value()] = id;
   }
   std::ifstream merges(folder / "merges.txt");
