@@ -54,7 +54,9 @@ void add_tokenize(CLI::App& app, const Environment&) {
   auto options = std::make_shared<TokenizeOptions>();
   CLI::App* verb = app.add_subcommand(
       "tokenize", "Ids of texts: {\"text\": ...} a line on standard input, {\"ids\": [...]} a line on standard output");
-  verb->add_option("--tokenizer", options->tokenizer, "tokenizer.json of a checkpoint (byte-level BPE as Qwen2 and Qwen2.5 use it)")->required();
+  verb->add_option("--tokenizer", options->tokenizer,
+                   "tokenizer.json of a checkpoint (byte-level BPE as Qwen2 and Qwen2.5 use it)")
+      ->required();
   verb->add_flag("--decode", options->decode, "The reverse: {\"ids\": [...]} in, {\"text\": ...} out");
   verb->callback([options] { run(*options); });
 }

@@ -150,9 +150,10 @@ std::vector<PartCopy> Placement::plan_copy(OpContext context, const PieceList& p
   const bool to_host = route == CopyRoute::staging_to_host_tier || route == CopyRoute::gpu_to_host_tier;
   for (const PieceKey piece : pieces.keys) {
     for (const PieceKey part : parts_of(piece)) {
-      const Located source = find_source(context, part, route);
       const std::optional<cache::Tier> tier = tier_of(part);
+      // Demoted and, in the same breath, wanted and promoted again: the copy back finds it where it still is.
       if (to_host && tier != cache::Tier::host) continue;
+      const Located source = find_source(context, part, route);
       REPREFILL_CHECK(source, "piece {:#x} of request {} is to be copied and is nowhere", part.packed, context.request);
       const Located destination = new_block(to_host ? *options_.host : *options_.device, part, op);
       if (to_host) {

@@ -6,9 +6,8 @@ namespace reprefill::engine {
 
 void AddedTokens::add(std::string content, std::int32_t id) {
   std::vector<std::size_t>& same_start = by_first_byte_[static_cast<unsigned char>(content.front())];
-  const auto shorter = std::find_if(same_start.begin(), same_start.end(), [&](std::size_t i) {
-    return tokens_[i].content.size() < content.size();
-  });
+  const auto shorter = std::find_if(same_start.begin(), same_start.end(),
+                                    [&](std::size_t i) { return tokens_[i].content.size() < content.size(); });
   same_start.insert(shorter, tokens_.size());
   tokens_.push_back({std::move(content), id});
 }

@@ -82,7 +82,8 @@ void BytePairMerger::encode_long(std::string_view piece, std::vector<std::int32_
   const auto count = static_cast<std::uint32_t>(piece.size());
   std::vector<Symbol> symbols(count);
   for (std::uint32_t i = 0; i < count; ++i) {
-    symbols[i] = {byte_ids_[static_cast<unsigned char>(piece[i])], i == 0 ? kEnd : i - 1, i + 1 == count ? kEnd : i + 1};
+    symbols[i] = {byte_ids_[static_cast<unsigned char>(piece[i])], i == 0 ? kEnd : i - 1,
+                  i + 1 == count ? kEnd : i + 1};
   }
   const auto candidate_at = [&](std::uint32_t left) -> std::optional<Candidate> {
     if (left == kEnd || symbols[left].next == kEnd) return std::nullopt;

@@ -60,9 +60,10 @@ std::string write_chat(std::span<const ChatMessage> messages, std::string_view d
   if (messages.front().role != "system") write("system", default_system);
   for (const ChatMessage& message : messages) {
     if (message.role != "system" && message.role != "user" && message.role != "assistant") {
-      throw ConfigError(fmt::format("messages: found the role \"{}\"; allowed: system, user, assistant (tool calls are "
-                                    "not supported)",
-                                    message.role));
+      throw ConfigError(
+          fmt::format("messages: found the role \"{}\"; allowed: system, user, assistant (tool calls are "
+                      "not supported)",
+                      message.role));
     }
     write(message.role, message.content);
   }

@@ -13,8 +13,8 @@ constexpr std::string_view kWhiteSpace =
     R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
 
 constexpr std::array<std::string_view, 37> kCategories = {
-    "L", "Lu", "Ll", "Lt", "Lm", "Lo", "M", "Mn", "Mc", "Me", "N", "Nd", "Nl", "No", "P", "Pc", "Pd", "Ps", "Pe",
-    "Pi", "Pf", "Po", "S", "Sm", "Sc", "Sk", "So", "Z", "Zs", "Zl", "Zp", "C", "Cc", "Cf", "Co", "Cn", "Cs"};
+    "L",  "Lu", "Ll", "Lt", "Lm", "Lo", "M",  "Mn", "Mc", "Me", "N",  "Nd", "Nl", "No", "P",  "Pc", "Pd", "Ps", "Pe",
+    "Pi", "Pf", "Po", "S",  "Sm", "Sc", "Sk", "So", "Z",  "Zs", "Zl", "Zp", "C",  "Cc", "Cf", "Co", "Cn", "Cs"};
 
 constexpr int kMaxDepth = 32;
 
@@ -30,9 +30,10 @@ class Translator {
 
  private:
   [[noreturn]] void refuse(std::string_view what) const {
-    throw ConfigError(fmt::format("{}: pre_tokenizer pattern, offset {}: {} is not supported, since Oniguruma and PCRE2 "
-                                  "might read it differently; the pattern: {}",
-                                  origin_, at_, what, pattern_));
+    throw ConfigError(
+        fmt::format("{}: pre_tokenizer pattern, offset {}: {} is not supported, since Oniguruma and PCRE2 "
+                    "might read it differently; the pattern: {}",
+                    origin_, at_, what, pattern_));
   }
 
   bool at_end() const { return at_ == pattern_.size(); }

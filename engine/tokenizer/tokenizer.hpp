@@ -51,8 +51,8 @@ class Tokenizer {
   /// Throws ConfigError where a model's embedding has fewer rows than there are ids.
   void check_against_vocab(std::int64_t embedding_rows) const;
 
-  /// The messages in the form of the Qwen2 and Qwen2.5 instruct models (ChatML), up to where the assistant speaks. Throws
-  /// ConfigError where the tokenizer has no chat template or another one, and for roles of tool calls.
+  /// The messages in the form of the Qwen2 and Qwen2.5 instruct models (ChatML), up to where the assistant speaks.
+  /// Throws ConfigError where the tokenizer has no chat template or another one, and for roles of tool calls.
   std::string apply_chat_template(std::span<const ChatMessage> messages) const;
 
  private:

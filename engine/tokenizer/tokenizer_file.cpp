@@ -70,7 +70,8 @@ class Node {
   }
   std::int32_t as_id() const {
     std::int64_t id = 0;
-    if (value_.get(id) != simdjson::SUCCESS || id < 0 || id > kMaxId) fail(fmt::format("expected an id in [0, {}]", kMaxId));
+    if (value_.get(id) != simdjson::SUCCESS || id < 0 || id > kMaxId)
+      fail(fmt::format("expected an id in [0, {}]", kMaxId));
     return static_cast<std::int32_t>(id);
   }
   bool as_flag() const {
@@ -266,8 +267,8 @@ class Reader {
       if (in_vocabulary == file_.id_of.end()) {
         place(entry.content, entry.id, token);
       } else if (in_vocabulary->second != entry.id) {
-        token.fail(fmt::format("\"{}\" has the id {} here and {} elsewhere", entry.content, entry.id,
-                               in_vocabulary->second));
+        token.fail(
+            fmt::format("\"{}\" has the id {} here and {} elsewhere", entry.content, entry.id, in_vocabulary->second));
       }
       const bool is_new = entry.is_normalised
                               ? after.insert(file_.normalises ? to_nfc(entry.content) : entry.content).second

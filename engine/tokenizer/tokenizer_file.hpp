@@ -21,10 +21,10 @@ struct TextHash {
 using IdOfText = boost::unordered_flat_map<std::string, std::int32_t, TextHash, std::equal_to<>>;
 
 struct TokenizerFile {
-  std::vector<std::string> tokens;         // as the file writes them, by id; no holes
-  IdOfText id_of;                          // the reverse
-  std::vector<std::int32_t> bpe_ids;       // of the BPE vocabulary itself, in the file's order
-  std::vector<AddedToken> added;           // in the file's order
+  std::vector<std::string> tokens;    // as the file writes them, by id; no holes
+  IdOfText id_of;                     // the reverse
+  std::vector<std::int32_t> bpe_ids;  // of the BPE vocabulary itself, in the file's order
+  std::vector<AddedToken> added;      // in the file's order
   BytePairMerger merger;
   std::string pattern;
   bool normalises = false;      // NFC

@@ -65,17 +65,18 @@ struct CodePointRange {
 };
 
 /// Assigned in Unicode 10 to 15 and with a combining class or a canonical decomposition, or the second half of one
-/// (U+11930): all that a newer NFC treats differently. Made from DerivedAge.txt and UnicodeData.txt (Perl 5.36: not Present_In 9.0, ccc not 0 or
-/// Decomposition_Type Canonical) and the additions of Unicode 15. A test holds it against the installed utf8proc.
+/// (U+11930): all that a newer NFC treats differently. Made from DerivedAge.txt and UnicodeData.txt (Perl 5.36: not
+/// Present_In 9.0, ccc not 0 or Decomposition_Type Canonical) and the additions of Unicode 15. A test holds it against
+/// the installed utf8proc.
 constexpr CodePointRange kNewerThanUnicode9[] = {
     {0x7fd, 0x7fd},     {0x898, 0x89f},     {0x8ca, 0x8d3},     {0x9fe, 0x9fe},     {0xc3c, 0xc3c},
     {0xd3b, 0xd3c},     {0xeba, 0xeba},     {0xece, 0xece},     {0x1715, 0x1715},   {0x1abf, 0x1ace},
     {0x1df6, 0x1dfa},   {0xa82c, 0xa82c},   {0x10d24, 0x10d27}, {0x10eab, 0x10eac}, {0x10efd, 0x10eff},
     {0x10f46, 0x10f50}, {0x10f82, 0x10f85}, {0x11070, 0x11070}, {0x1133b, 0x1133b}, {0x1145e, 0x1145e},
-    {0x11839, 0x1183a}, {0x11930, 0x11930}, {0x11938, 0x11938}, {0x1193d, 0x1193e}, {0x11943, 0x11943}, {0x119e0, 0x119e0},
-    {0x11a34, 0x11a34}, {0x11a47, 0x11a47}, {0x11a99, 0x11a99}, {0x11d42, 0x11d42}, {0x11d44, 0x11d45},
-    {0x11d97, 0x11d97}, {0x11f41, 0x11f42}, {0x16ff0, 0x16ff1}, {0x1e08f, 0x1e08f}, {0x1e130, 0x1e136},
-    {0x1e2ae, 0x1e2ae}, {0x1e2ec, 0x1e2ef}, {0x1e4ec, 0x1e4ef}};
+    {0x11839, 0x1183a}, {0x11930, 0x11930}, {0x11938, 0x11938}, {0x1193d, 0x1193e}, {0x11943, 0x11943},
+    {0x119e0, 0x119e0}, {0x11a34, 0x11a34}, {0x11a47, 0x11a47}, {0x11a99, 0x11a99}, {0x11d42, 0x11d42},
+    {0x11d44, 0x11d45}, {0x11d97, 0x11d97}, {0x11f41, 0x11f42}, {0x16ff0, 0x16ff1}, {0x1e08f, 0x1e08f},
+    {0x1e130, 0x1e136}, {0x1e2ae, 0x1e2ae}, {0x1e2ec, 0x1e2ef}, {0x1e4ec, 0x1e4ef}};
 
 bool is_newer_than_unicode_9(utf8proc_int32_t character) {
   if (character < kNewerThanUnicode9[0].first) return false;
@@ -148,8 +149,7 @@ class Composer {
         continue;
       }
       const auto last = std::find_if(first, run_.end(), [&](utf8proc_int32_t c) { return class_of(c) == 0; });
-      std::stable_sort(first, last,
-                       [&](utf8proc_int32_t a, utf8proc_int32_t b) { return class_of(a) < class_of(b); });
+      std::stable_sort(first, last, [&](utf8proc_int32_t a, utf8proc_int32_t b) { return class_of(a) < class_of(b); });
       first = last;
     }
     const utf8proc_ssize_t count =

@@ -9,8 +9,10 @@ namespace reprefill::kernels::detail {
 void throw_shape_error(const char* format, std::initializer_list<MessageValue> values) {
   fmt::dynamic_format_arg_store<fmt::format_context> arguments;
   for (const MessageValue& value : values) {
-    if (value.is_integer) arguments.push_back(value.integer);
-    else arguments.push_back(value.real);
+    if (value.is_integer)
+      arguments.push_back(value.integer);
+    else
+      arguments.push_back(value.real);
   }
   throw ShapeError(fmt::vformat(format, arguments));
 }

@@ -1,4 +1,5 @@
-// Checks of launchers' arguments and of CUDA calls. No formatting library here: nvcc 13.0 cannot compile fmt 9 as C++20.
+// Checks of launchers' arguments and of CUDA calls. No formatting library here: nvcc 13.0 cannot compile fmt 9 as
+// C++20.
 #pragma once
 
 #include <concepts>
@@ -10,7 +11,8 @@ namespace reprefill::kernels {
 /// A value in a message: an integer or a floating-point number.
 struct MessageValue {
   template <std::integral T>
-  MessageValue(T value) : is_integer(true), integer(static_cast<std::int64_t>(value)) {}  // implicit: call sites list values
+  MessageValue(T value)
+      : is_integer(true), integer(static_cast<std::int64_t>(value)) {}  // implicit: call sites list values
   template <std::floating_point T>
   MessageValue(T value) : real(static_cast<double>(value)) {}
 
@@ -27,7 +29,8 @@ namespace detail {
 /// Throws ShapeError unless `holds`. Each {} of `format` takes the next value.
 template <typename... Values>
 void check_shape(bool holds, const char* format, Values... values) {
-  if (!holds) [[unlikely]] detail::throw_shape_error(format, {MessageValue(values)...});
+  if (!holds) [[unlikely]]
+    detail::throw_shape_error(format, {MessageValue(values)...});
 }
 
 }  // namespace reprefill::kernels

@@ -1,4 +1,5 @@
-// Stored keys and values in device memory, page by page: the device's form of KvView and KeyView (core/base/kv_view.hpp).
+// Stored keys and values in device memory, page by page: the device's form of KvView and KeyView
+// (core/base/kv_view.hpp).
 #pragma once
 
 #include <cstdint>

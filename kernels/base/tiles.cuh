@@ -38,8 +38,8 @@ struct Tile {
     return tile + row * kRowBytes + ((chunk ^ (row & 7)) << 4);
   }
 
-  /// Starts copies of kRows rows by all threads of the block. row_pointer(row) is the row's first element, or null for a
-  /// row of zeros. Pointers are collected first, so that their loads are under way together.
+  /// Starts copies of kRows rows by all threads of the block. row_pointer(row) is the row's first element, or null for
+  /// a row of zeros. Pointers are collected first, so that their loads are under way together.
   template <int kRows, typename RowPointer>
   __device__ __forceinline__ static void load_rows(std::byte* tile, const RowPointer& row_pointer) {
     constexpr int kRowsAtOnce = kTileThreads / kChunks;

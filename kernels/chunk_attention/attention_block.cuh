@@ -1,5 +1,5 @@
-// One block of attention: some rows (queries times the query heads of one KV head, so that a tile of keys is loaded once
-// for the whole group) over a range of tiles of keys. FlashAttention-2's loop on mma.sync, from sm_80 on.
+// One block of attention: some rows (queries times the query heads of one KV head, so that a tile of keys is loaded
+// once for the whole group) over a range of tiles of keys. FlashAttention-2's loop on mma.sync, from sm_80 on.
 #pragma once
 
 #include "kernels/base/tiles.cuh"
@@ -48,7 +48,8 @@ class AttentionBlock {
   static constexpr int kStages = 2;
   static constexpr std::size_t kQueryBytes = static_cast<std::size_t>(kRows) * Rows::kRowBytes;
   static constexpr std::size_t kTileBytes = static_cast<std::size_t>(kTileKeys) * Rows::kRowBytes;
-  static constexpr std::size_t kSharedBytes = kQueryBytes + 2 * kStages * kTileBytes + (kMasked ? kStages * kTileKeys : 0);
+  static constexpr std::size_t kSharedBytes =
+      kQueryBytes + 2 * kStages * kTileBytes + (kMasked ? kStages * kTileKeys : 0);
 
   __device__ __forceinline__ explicit AttentionBlock(const AttentionTask& task)
       : task_(task),
@@ -97,7 +98,9 @@ class AttentionBlock {
   __device__ __forceinline__ std::uint32_t warp_first_row() const {
     return first_row_ + static_cast<std::uint32_t>(device::warp_idx() * kRowsPerWarp);
   }
-  __device__ __forceinline__ std::byte* keys(int stage) const { return shared_ + kQueryBytes + 2 * static_cast<std::size_t>(stage) * kTileBytes; }
+  __device__ __forceinline__ std::byte* keys(int stage) const {
+    return shared_ + kQueryBytes + 2 * static_cast<std::size_t>(stage) * kTileBytes;
+  }
   __device__ __forceinline__ std::byte* values(int stage) const { return keys(stage) + kTileBytes; }
   __device__ __forceinline__ std::uint8_t* kept(int stage) const {
     return reinterpret_cast<std::uint8_t*>(shared_ + kQueryBytes + 2 * kStages * kTileBytes) + stage * kTileKeys;
@@ -124,8 +127,10 @@ class AttentionBlock {
   }
 
   __device__ __forceinline__ void load_tile(std::uint32_t tile, int stage) {
-    if (tile < num_prefix_tiles_) load_prefix_tile(tile * kTileKeys, stage);
-    else load_own_tile((tile - num_prefix_tiles_) * kTileKeys, stage);
+    if (tile < num_prefix_tiles_)
+      load_prefix_tile(tile * kTileKeys, stage);
+    else
+      load_own_tile((tile - num_prefix_tiles_) * kTileKeys, stage);
   }
 
   __device__ __forceinline__ bool keeps(const std::uint8_t* mask, std::uint32_t slot) const {
@@ -174,7 +179,8 @@ class AttentionBlock {
       return key < num_own_ ? base + key * token_stride + head_offset : nullptr;
     };
     Rows::template load_rows<kTileKeys>(keys(stage), [&](int row) { return row_of(task_.arguments.own_keys, row); });
-    Rows::template load_rows<kTileKeys>(values(stage), [&](int row) { return row_of(task_.arguments.own_values, row); });
+    Rows::template load_rows<kTileKeys>(values(stage),
+                                        [&](int row) { return row_of(task_.arguments.own_values, row); });
   }
 
   __device__ __forceinline__ void attend_to_tile(std::uint32_t tile, int stage) {
@@ -294,8 +300,10 @@ class AttentionBlock {
 #pragma unroll
       for (int half = 0; half < 2; ++half) sum_[m][half] = device::quad_sum(sum_[m][half]);
     }
-    if (task_.num_splits > 1) store_partials();
-    else store_rows();
+    if (task_.num_splits > 1)
+      store_partials();
+    else
+      store_rows();
   }
 
   __device__ __forceinline__ void store_partials() const {
@@ -318,8 +326,8 @@ class AttentionBlock {
           struct alignas(8) Pair {
             float values[2];
           };
-          *reinterpret_cast<Pair*>(out + device::fragment_column(n, 0)) = {
-              {out_[m][n][2 * half], out_[m][n][2 * half + 1]}};
+          *reinterpret_cast<Pair*>(out +
+                                   device::fragment_column(n, 0)) = {{out_[m][n][2 * half], out_[m][n][2 * half + 1]}};
         }
       }
     }
@@ -336,8 +344,8 @@ class AttentionBlock {
         const float inverse = 1.0f / sum_[m][half];
 #pragma unroll
         for (int n = 0; n < kDimTiles; ++n) {
-          auto* pair = reinterpret_cast<std::uint32_t*>(
-              Rows::chunk(shared_, warp_row + device::fragment_row(m, half * 2), n));
+          auto* pair =
+              reinterpret_cast<std::uint32_t*>(Rows::chunk(shared_, warp_row + device::fragment_row(m, half * 2), n));
           pair[device::lane_idx() & 3] =
               device::pack_bf16(out_[m][n][2 * half] * inverse, out_[m][n][2 * half + 1] * inverse);
         }
@@ -351,7 +359,8 @@ class AttentionBlock {
       const std::uint32_t row = warp_first_row() + static_cast<std::uint32_t>(i);
       if (row >= task_.num_rows) continue;
       const auto packed = *reinterpret_cast<const device::Packed8*>(Rows::chunk(shared_, warp_row + i, column));
-      *reinterpret_cast<device::Packed8*>(task_.arguments.out + task_.query_offset(kv_head_, row) + column * 8) = packed;
+      *reinterpret_cast<device::Packed8*>(task_.arguments.out + task_.query_offset(kv_head_, row) + column * 8) =
+          packed;
     }
   }
 

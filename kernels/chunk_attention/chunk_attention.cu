@@ -11,7 +11,8 @@ using attention::AttentionTask;
 
 // Two blocks a multiprocessor: one multiplies while the other waits for keys or computes exponentials.
 template <int kHeadDim, int kRowsPerWarp, bool kMasked>
-__global__ void __launch_bounds__(device::kTileThreads, 2) attention_kernel(const __grid_constant__ AttentionTask task) {
+__global__ void __launch_bounds__(device::kTileThreads, 2)
+    attention_kernel(const __grid_constant__ AttentionTask task) {
   AttentionBlock<kHeadDim, kRowsPerWarp, kMasked>(task).run();
 }
 
@@ -123,11 +124,15 @@ void launch_all(const AttentionTask& task, const AttentionPlan& plan, cudaStream
   const bool is_masked =
       prefix.keep_k != nullptr || prefix.keep_v != nullptr || prefix.tokens.tokens_per_page != nullptr;
   if (plan.rows_per_warp == 16) {
-    if (is_masked) launch_blocks<kHeadDim, 16, true>(task, plan, stream);
-    else launch_blocks<kHeadDim, 16, false>(task, plan, stream);
+    if (is_masked)
+      launch_blocks<kHeadDim, 16, true>(task, plan, stream);
+    else
+      launch_blocks<kHeadDim, 16, false>(task, plan, stream);
   } else {
-    if (is_masked) launch_blocks<kHeadDim, 32, true>(task, plan, stream);
-    else launch_blocks<kHeadDim, 32, false>(task, plan, stream);
+    if (is_masked)
+      launch_blocks<kHeadDim, 32, true>(task, plan, stream);
+    else
+      launch_blocks<kHeadDim, 32, false>(task, plan, stream);
   }
   if (plan.num_splits == 1) return;
   const dim3 grid((task.num_rows + kCombineRows - 1) / kCombineRows,
@@ -155,14 +160,16 @@ void launch_chunk_attention(const ChunkAttention& arguments, cudaStream_t stream
   task.num_rows = plan.num_rows;
   task.num_splits = plan.num_splits;
   if (plan.num_splits > 1) {
-    const std::size_t num_partials = static_cast<std::size_t>(plan.num_splits) *
-                                     static_cast<std::size_t>(arguments.num_kv_heads) * plan.num_rows;
+    const std::size_t num_partials =
+        static_cast<std::size_t>(plan.num_splits) * static_cast<std::size_t>(arguments.num_kv_heads) * plan.num_rows;
     task.partial_out = static_cast<float*>(arguments.workspace);
     task.partial_maximum = task.partial_out + num_partials * static_cast<std::size_t>(arguments.head_dim);
     task.partial_sum = task.partial_maximum + num_partials;
   }
-  if (arguments.head_dim == 64) launch_all<64>(task, plan, stream);
-  else launch_all<128>(task, plan, stream);
+  if (arguments.head_dim == 64)
+    launch_all<64>(task, plan, stream);
+  else
+    launch_all<128>(task, plan, stream);
 }
 
 }  // namespace reprefill::kernels

@@ -30,8 +30,8 @@ std::vector<Seen> seen_of_prefix(const ChunkAttention& arguments, std::uint64_t 
     if (tokens.tokens_per_page != nullptr && offset >= tokens.tokens_per_page[page]) continue;
     if (!keeps(prefix.keep_k, slot)) continue;
     const std::uint64_t place = (offset * static_cast<std::uint64_t>(arguments.num_kv_heads) + kv_head) * dim;
-    seen.push_back({prefix.key_pages[page] + place,
-                    keeps(prefix.keep_v, slot) ? prefix.value_pages[page] + place : nullptr});
+    seen.push_back(
+        {prefix.key_pages[page] + place, keeps(prefix.keep_v, slot) ? prefix.value_pages[page] + place : nullptr});
   }
   return seen;
 }

@@ -1,6 +1,6 @@
 // A vocabulary of 152,064 logits by 64 blocks; the last block to finish looks through their results.
-#include "kernels/elementwise/elementwise.hpp"
 #include "kernels/base/primitives.cuh"
+#include "kernels/elementwise/elementwise.hpp"
 
 namespace reprefill::kernels {
 namespace {

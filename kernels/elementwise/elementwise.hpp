@@ -15,10 +15,10 @@ namespace reprefill::kernels {
 /// x += delta, rounded to bf16 and written back, as Hugging Face transformers adds residuals.
 /// Source: Zhang & Sennrich 2019, "Root Mean Square Layer Normalization"; eps from the model's config.json.
 struct RmsNorm {
-  BFloat16* x = nullptr;            // [num_tokens][hidden]; written only with delta
-  const BFloat16* delta = nullptr;  // the same shape, or null
+  BFloat16* x = nullptr;             // [num_tokens][hidden]; written only with delta
+  const BFloat16* delta = nullptr;   // the same shape, or null
   const BFloat16* weight = nullptr;  // [hidden]
-  BFloat16* out = nullptr;          // [num_tokens][hidden]; not x where there is a delta
+  BFloat16* out = nullptr;           // [num_tokens][hidden]; not x where there is a delta
   std::uint32_t num_tokens = 0;
   std::uint32_t hidden = 0;  // a multiple of 8
   float eps = 1e-6f;
@@ -81,9 +81,9 @@ void embedding_reference(const Embedding& arguments);
 
 /// The highest logit's index; ties go to the lower one; -1 where a logit is NaN.
 struct Argmax {
-  const float* logits = nullptr;  // [count]
-  std::uint32_t count = 0;        // at least 1
-  std::int32_t* id = nullptr;     // [1], device or pinned host memory
+  const float* logits = nullptr;       // [count]
+  std::uint32_t count = 0;             // at least 1
+  std::int32_t* id = nullptr;          // [1], device or pinned host memory
   std::uint64_t* workspace = nullptr;  // [kArgmaxWorkspace], zeroed once before the first launch; left zeroed
 };
 inline constexpr std::uint32_t kArgmaxBlocks = 64;

@@ -7,7 +7,9 @@ namespace {
 constexpr unsigned kThreads = 256;
 
 /// Blocks for `num_vectors` vectors of eight, one a thread.
-dim3 grid_for(std::uint64_t num_vectors) { return dim3(static_cast<unsigned>((num_vectors + kThreads - 1) / kThreads)); }
+dim3 grid_for(std::uint64_t num_vectors) {
+  return dim3(static_cast<unsigned>((num_vectors + kThreads - 1) / kThreads));
+}
 
 __device__ std::uint64_t vector_idx() { return std::uint64_t{blockIdx.x} * kThreads + threadIdx.x; }
 

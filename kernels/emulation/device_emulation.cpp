@@ -4,9 +4,7 @@
 namespace reprefill::kernels::device {
 namespace {
 
-float half(std::uint32_t pair, int index) {
-  return __uint_as_float(index == 0 ? pair << 16 : pair & 0xffff0000u);
-}
+float half(std::uint32_t pair, int index) { return __uint_as_float(index == 0 ? pair << 16 : pair & 0xffff0000u); }
 
 struct MatrixLoad {
   std::uint32_t* out;
@@ -28,8 +26,8 @@ void run_matrix_load(void* const* operands) {
       std::uint32_t word = 0;
       for (int i = 0; i < 2; ++i) {
         const int outer = lane / 4, inner = (lane % 4) * 2 + i;
-        const std::uint32_t bits = kTransposed ? element(operands, matrix, inner, outer)
-                                               : element(operands, matrix, outer, inner);
+        const std::uint32_t bits =
+            kTransposed ? element(operands, matrix, inner, outer) : element(operands, matrix, outer, inner);
         word |= bits << (16 * i);
       }
       static_cast<MatrixLoad*>(operands[lane])->out[matrix] = word;

@@ -158,8 +158,9 @@ inline std::uint32_t pack_bf16(float low, float high) {
 inline float exp2_fast(float x) { return std::exp2(x); }
 
 inline void copy_async(void* shared, const void* global, bool valid) {
-  REPREFILL_CHECK(std::bit_cast<std::uintptr_t>(shared) % 16 == 0 && (!valid || std::bit_cast<std::uintptr_t>(global) % 16 == 0),
-                  "an asynchronous copy is not aligned to 16 bytes");
+  REPREFILL_CHECK(
+      std::bit_cast<std::uintptr_t>(shared) % 16 == 0 && (!valid || std::bit_cast<std::uintptr_t>(global) % 16 == 0),
+      "an asynchronous copy is not aligned to 16 bytes");
   emulation::copy_async(shared, global, valid ? 16 : 0, valid ? 0 : 16);
 }
 inline void commit_copies() { emulation::commit_copies(); }

@@ -64,9 +64,7 @@ struct Fiber {
   std::vector<std::vector<AsyncCopy>> groups;
   void* fake_stack = nullptr;  // ASan's
 
-  bool can_run() const {
-    return !is_done && (waits_at == nullptr || waits_at->generation >= waits_for_generation);
-  }
+  bool can_run() const { return !is_done && (waits_at == nullptr || waits_at->generation >= waits_for_generation); }
 };
 
 struct SharedMemoryDeleter {
@@ -77,7 +75,10 @@ struct SharedMemoryDeleter {
 class Grid {
  public:
   Grid(const GridShape& shape, const std::function<void()>& body, const Schedule& schedule)
-      : shape_(shape), body_(body), schedule_(schedule), fibers_(shape.block_threads),
+      : shape_(shape),
+        body_(body),
+        schedule_(schedule),
+        fibers_(shape.block_threads),
         warps_(shape.block_threads / kWarpLanes),
         shared_(new (std::align_val_t{kSharedAlignment}) std::byte[std::max<std::size_t>(shape.shared_bytes, 1)]) {
     block_shape = {shape.block_threads, 1, 1};
@@ -214,8 +215,9 @@ void Grid::run_block() {
       resume(fibers_[i]);
       num_done += fibers_[i].is_done;
     }
-    REPREFILL_CHECK(has_progress, "{} of {} threads of a block ended or wait at another barrier: the rest waits forever",
-                    num_done, fibers_.size());
+    REPREFILL_CHECK(has_progress,
+                    "{} of {} threads of a block ended or wait at another barrier: the rest waits forever", num_done,
+                    fibers_.size());
   }
 }
 
@@ -274,8 +276,10 @@ void warp_collective(void* operand, WarpFunction function) {
 void copy_async(void* shared, const void* global, std::size_t copied_bytes, std::size_t zeroed_bytes) {
   const AsyncCopy copy{static_cast<std::byte*>(shared), static_cast<const std::byte*>(global), copied_bytes,
                        zeroed_bytes};
-  if (grid().copies() == CopyTiming::at_issue) copy.run();
-  else grid().current().open_copies.push_back(copy);
+  if (grid().copies() == CopyTiming::at_issue)
+    copy.run();
+  else
+    grid().current().open_copies.push_back(copy);
 }
 
 void commit_copies() {

@@ -98,8 +98,10 @@ class RowSumBlock {
   __device__ __forceinline__ void add_tile(std::uint32_t tile, int stage) {
     float logits[kMTiles][kNTiles][4];
     Rows::template multiply<kMTiles>(logits, shared_, device::warp_idx() * kRowsPerWarp, keys(stage));
-    if (tile < num_prefix_tiles_) mask_prefix(logits, tile, stage);
-    else mask_own(logits, (tile - num_prefix_tiles_) * kTileRows);
+    if (tile < num_prefix_tiles_)
+      mask_prefix(logits, tile, stage);
+    else
+      mask_own(logits, (tile - num_prefix_tiles_) * kTileRows);
     const float to_log2 = task_.arguments.scale * kLog2E;
 #pragma unroll
     for (int m = 0; m < kMTiles; ++m) {
@@ -176,8 +178,7 @@ class RowSumBlock {
     __threadfence();  // this thread's parts are visible before the count that announces them
     __syncthreads();
     if (threadIdx.x == 0) {
-      std::uint32_t* count =
-          task_.num_finished + static_cast<std::uint32_t>(group_) * task_.num_row_tiles + blockIdx.x;
+      std::uint32_t* count = task_.num_finished + static_cast<std::uint32_t>(group_) * task_.num_row_tiles + blockIdx.x;
       is_last = atomicAdd(count, 1u) == static_cast<std::uint32_t>(task_.num_splits) - 1;
       if (is_last) *count = 0;
     }

@@ -36,8 +36,8 @@ __global__ void __launch_bounds__(kChunkThreads) chunk_sums_kernel(const __grid_
   const std::uint32_t page = blockIdx.x * kChunkThreads + threadIdx.x;
   const std::uint64_t first_slot = std::uint64_t{page} * slots.page_tokens;
   if (first_slot >= slots.num_slots) return;
-  const std::uint64_t end = first_slot + slots.page_tokens < slots.num_slots ? first_slot + slots.page_tokens
-                                                                             : slots.num_slots;
+  const std::uint64_t end =
+      first_slot + slots.page_tokens < slots.num_slots ? first_slot + slots.page_tokens : slots.num_slots;
   const int first_group = static_cast<int>(blockIdx.y);
   const int end_group = arguments.sum_groups ? arguments.num_groups : first_group + 1;
   float sum = 0;
@@ -72,8 +72,8 @@ void check(const ScoreChunks& a) {
   check_shape(a.token_stride >= tokens.num_slots && a.chunk_stride >= tokens.num_pages(),
               "score_chunks: room for {} tokens and {} chunks, {} and {} are needed", a.token_stride, a.chunk_stride,
               tokens.num_slots, tokens.num_pages());
-  check_shape(a.num_splits >= 0 && a.num_splits <= kMaxScoreSplits, "score_chunks: {} splits: at most {}",
-              a.num_splits, kMaxScoreSplits);
+  check_shape(a.num_splits >= 0 && a.num_splits <= kMaxScoreSplits, "score_chunks: {} splits: at most {}", a.num_splits,
+              kMaxScoreSplits);
 }
 
 ScoreTask plan(const ScoreChunks& arguments) {
@@ -88,8 +88,8 @@ ScoreTask plan(const ScoreChunks& arguments) {
     return task;
   }
   // Enough blocks for one wave, and at least four tiles of keys each, so that loading the queries pays.
-  const std::uint64_t num_units = std::max<std::uint64_t>(
-      std::uint64_t{task.num_row_tiles} * static_cast<std::uint64_t>(arguments.num_groups), 1);
+  const std::uint64_t num_units =
+      std::max<std::uint64_t>(std::uint64_t{task.num_row_tiles} * static_cast<std::uint64_t>(arguments.num_groups), 1);
   const std::uint64_t num_places =
       static_cast<std::uint64_t>(device::device_limits().num_multiprocessors) * kBlocksAtOnce;
   const std::uint64_t num_keys =
@@ -146,9 +146,9 @@ void launch_score_chunks(const ScoreChunks& arguments, cudaStream_t stream) {
   check(arguments);
   if (arguments.prefix.tokens.num_slots == 0) return;
   ScoreTask task = plan(arguments);
-  check_shape(arguments.prefix.pages != nullptr && arguments.token_scores != nullptr &&
-                  arguments.chunk_scores != nullptr,
-              "score_chunks: a pointer is null");
+  check_shape(
+      arguments.prefix.pages != nullptr && arguments.token_scores != nullptr && arguments.chunk_scores != nullptr,
+      "score_chunks: a pointer is null");
   check_shape(arguments.num_queries == 0 || (arguments.queries != nullptr && arguments.own_keys != nullptr),
               "score_chunks: queries or own keys are null");
   const std::size_t needed_bytes = workspace_bytes(task);
@@ -158,8 +158,10 @@ void launch_score_chunks(const ScoreChunks& arguments, cudaStream_t stream) {
   task.partial_maximum = reinterpret_cast<float*>(task.num_finished + kMaxCounters);
   task.partial_sum = task.partial_maximum + num_partials(task);
   task.log_sums = task.partial_sum + num_partials(task);
-  if (arguments.head_dim == 64) launch_all<64>(task, stream);
-  else launch_all<128>(task, stream);
+  if (arguments.head_dim == 64)
+    launch_all<64>(task, stream);
+  else
+    launch_all<128>(task, stream);
 }
 
 }  // namespace reprefill::kernels

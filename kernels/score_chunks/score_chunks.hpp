@@ -25,9 +25,9 @@ inline constexpr int kMaxScoreGroups = 64;
 struct ScoreChunks {
   /// Own tokens [first_query, first_query + num_queries): [num_queries][num_query_heads][head_dim].
   const BFloat16* queries = nullptr;
-  PagedKeys prefix;                    // one page is one chunk
-  const BFloat16* own_keys = nullptr;  // [own tokens from 0 on][num_kv_heads][head_dim]
-  std::uint32_t num_queries = 0;       // at most 2048
+  PagedKeys prefix;                                   // one page is one chunk
+  const BFloat16* own_keys = nullptr;                 // [own tokens from 0 on][num_kv_heads][head_dim]
+  std::uint32_t num_queries = 0;                      // at most 2048
   const std::uint32_t* device_num_queries = nullptr;  // read when the kernel runs, in place of num_queries
   std::uint32_t first_query = 0;
   int num_query_heads = 0;
@@ -39,9 +39,9 @@ struct ScoreChunks {
   int num_groups = 0;
   int heads_per_group = 1;  // 1 to 16
 
-  bool accumulate = false;  // adds to token_scores: a suffix that is processed in blocks
-  bool sum_groups = false;  // chunk_scores are summed over groups
-  float* token_scores = nullptr;  // [num_groups][token_stride], by slot; 0 in slots that hold no token
+  bool accumulate = false;         // adds to token_scores: a suffix that is processed in blocks
+  bool sum_groups = false;         // chunk_scores are summed over groups
+  float* token_scores = nullptr;   // [num_groups][token_stride], by slot; 0 in slots that hold no token
   std::uint32_t token_stride = 0;  // at least num_slots
   float* chunk_scores = nullptr;   // [sum_groups ? 1 : num_groups][chunk_stride], by page
   std::uint32_t chunk_stride = 0;  // at least the number of pages

@@ -25,8 +25,8 @@ std::vector<Stored> stored_keys(const ScoreChunks& arguments, const ScoreGroup& 
   for (std::uint32_t slot = 0; slot < num_slots; ++slot) {
     const std::uint32_t page = slot / tokens.page_tokens, offset = slot % tokens.page_tokens;
     if (tokens.tokens_per_page != nullptr && offset >= tokens.tokens_per_page[page]) continue;
-    const std::uint64_t row = std::uint64_t{offset} * arguments.prefix.num_heads +
-                              static_cast<std::uint64_t>(group.stored_head);
+    const std::uint64_t row =
+        std::uint64_t{offset} * arguments.prefix.num_heads + static_cast<std::uint64_t>(group.stored_head);
     stored.push_back({slot, arguments.prefix.pages[page] + row * static_cast<std::uint64_t>(arguments.head_dim)});
   }
   return stored;
@@ -36,13 +36,14 @@ std::vector<Stored> stored_keys(const ScoreChunks& arguments, const ScoreGroup& 
 void add_row(const ScoreChunks& arguments, const ScoreGroup& group, const std::vector<Stored>& stored,
              std::uint64_t query, std::uint64_t head, std::vector<double>& sums) {
   const auto dim = static_cast<std::uint64_t>(arguments.head_dim);
-  const BFloat16* row = arguments.queries + (query * static_cast<std::uint64_t>(arguments.num_query_heads) + head) * dim;
+  const BFloat16* row =
+      arguments.queries + (query * static_cast<std::uint64_t>(arguments.num_query_heads) + head) * dim;
   const auto scale = static_cast<double>(arguments.scale);
   std::vector<double> logits;
   for (const Stored& key : stored) logits.push_back(scale * dot(row, key.key, arguments.head_dim));
   for (std::uint64_t own = 0; own <= arguments.first_query + query; ++own) {
-    const std::uint64_t place = own * static_cast<std::uint64_t>(arguments.num_kv_heads) +
-                                static_cast<std::uint64_t>(group.own_head);
+    const std::uint64_t place =
+        own * static_cast<std::uint64_t>(arguments.num_kv_heads) + static_cast<std::uint64_t>(group.own_head);
     logits.push_back(scale * dot(row, arguments.own_keys + place * dim, arguments.head_dim));
   }
   const double maximum = *std::max_element(logits.begin(), logits.end());

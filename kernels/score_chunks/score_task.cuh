@@ -17,13 +17,13 @@ inline constexpr int kNTiles = kTileRows / 8;
 struct ScoreTask {
   ScoreChunks arguments;
   device::FastDivide pages;
-  device::FastDivide heads;  // rows to queries: row = query * heads_per_group + head within the group
+  device::FastDivide heads;    // rows to queries: row = query * heads_per_group + head within the group
   std::uint32_t max_rows = 0;  // of a group
   std::uint32_t num_row_tiles = 0;
   int num_splits = 1;
   float* partial_maximum = nullptr;  // [num_splits][num_groups][max_rows], in units of log2
   float* partial_sum = nullptr;
-  float* log_sums = nullptr;             // [num_groups][max_rows]: log2 of the softmax's denominator
+  float* log_sums = nullptr;              // [num_groups][max_rows]: log2 of the softmax's denominator
   std::uint32_t* num_finished = nullptr;  // [num_groups][num_row_tiles]
 
   __device__ __forceinline__ std::uint32_t num_rows() const {
@@ -33,15 +33,16 @@ struct ScoreTask {
   }
   __device__ __forceinline__ const BFloat16* query(int group, std::uint32_t row) const {
     const std::uint32_t query = heads.quotient(row);
-    const std::uint32_t head = static_cast<std::uint32_t>(arguments.groups[group].first_query_head) +
-                               (row - query * heads.divisor);
+    const std::uint32_t head =
+        static_cast<std::uint32_t>(arguments.groups[group].first_query_head) + (row - query * heads.divisor);
     return arguments.queries + (std::uint64_t{query} * static_cast<std::uint32_t>(arguments.num_query_heads) + head) *
                                    static_cast<std::uint32_t>(arguments.head_dim);
   }
   __device__ __forceinline__ const BFloat16* stored_key(int group, const device::SlotMap::Place& place) const {
     const std::uint64_t row = std::uint64_t{place.offset} * arguments.prefix.num_heads +
                               static_cast<std::uint32_t>(arguments.groups[group].stored_head);
-    return device::load_pointer(arguments.prefix.pages + place.page) + row * static_cast<std::uint32_t>(arguments.head_dim);
+    return device::load_pointer(arguments.prefix.pages + place.page) +
+           row * static_cast<std::uint32_t>(arguments.head_dim);
   }
   __device__ __forceinline__ const BFloat16* own_key(int group, std::uint32_t key) const {
     const std::uint64_t row = std::uint64_t{key} * static_cast<std::uint32_t>(arguments.num_kv_heads) +

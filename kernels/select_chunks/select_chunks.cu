@@ -148,8 +148,7 @@ __global__ void __launch_bounds__(kThreads) select_chunks_kernel(SelectChunks ar
                  .num_units = minimum(counts.num_units, arguments.max_units),
                  .cached = {}};
   const std::uint32_t errors = find_errors(shared, bits.scores, bits.num_units);
-  const std::uint32_t num_chosen =
-      errors != 0 ? 0 : minimum(minimum(counts.k, arguments.max_k), bits.num_units);
+  const std::uint32_t num_chosen = errors != 0 ? 0 : minimum(minimum(counts.k, arguments.max_k), bits.num_units);
   if (threadIdx.x == 0) {
     arguments.errors[group] = errors;
     arguments.num_chosen[group] = num_chosen;

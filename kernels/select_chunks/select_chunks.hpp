@@ -21,9 +21,9 @@ inline constexpr std::uint32_t kScoreIsNegative = 2;
 struct SelectChunks {
   const float* scores = nullptr;  // [num_groups][max_units]
   std::uint32_t num_groups = 1;
-  std::uint32_t max_units = 0;          // distance between groups of scores
-  std::uint32_t max_k = 0;              // distance between groups of indices
-  SelectCounts counts;                  // at most max_units and max_k
+  std::uint32_t max_units = 0;                  // distance between groups of scores
+  std::uint32_t max_k = 0;                      // distance between groups of indices
+  SelectCounts counts;                          // at most max_units and max_k
   const SelectCounts* device_counts = nullptr;  // read when the kernel runs, in place of `counts` (captured graphs)
   std::uint32_t* indices = nullptr;     // [num_groups][max_k], ascending; entries beyond num_chosen are not written
   std::uint32_t* num_chosen = nullptr;  // [num_groups]: min(k, num_units, max_k), or 0 where errors is not 0

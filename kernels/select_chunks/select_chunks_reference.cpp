@@ -25,8 +25,7 @@ void select_chunks_reference(const SelectChunks& arguments) {
   for (std::uint32_t group = 0; group < arguments.num_groups; ++group) {
     const float* scores = arguments.scores + std::uint64_t{group} * arguments.max_units;
     arguments.errors[group] = find_errors(scores, num_units);
-    arguments.num_chosen[group] =
-        arguments.errors[group] != 0 ? 0 : std::min({counts.k, arguments.max_k, num_units});
+    arguments.num_chosen[group] = arguments.errors[group] != 0 ? 0 : std::min({counts.k, arguments.max_k, num_units});
     if (arguments.num_chosen[group] == 0) continue;
     std::vector<std::uint32_t> units(num_units);
     std::iota(units.begin(), units.end(), 0u);

@@ -49,7 +49,8 @@ void check_text(const Tokenizer& tokenizer, std::string_view text) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const Tokenizer tiny = Tokenizer::parse(
-      test_support::tiny_tokenizer({{"a", "b"}, {"ab", "ab"}, {"\xc4\xa0", "t"}, {"h", "e"}, {"\xc4\xa0t", "he"}, {"e", "\xc3\x8c"}})
+      test_support::tiny_tokenizer(
+          {{"a", "b"}, {"ab", "ab"}, {"\xc4\xa0", "t"}, {"h", "e"}, {"\xc4\xa0t", "he"}, {"e", "\xc3\x8c"}})
           .dump(),
       "tiny.json");
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);

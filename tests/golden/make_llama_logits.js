@@ -10,8 +10,10 @@
 //   positions   places in the prompt whose logits are kept
 //   rms         root mean square of all logits of the prompt, each row less its mean: how far logits spread
 //   logits      [positions][vocab]; K and V in fp32, no flash attention, fp32 weights, on the CPU
+//   top         at every place of the prompt, the id of the highest logit
+//   top_margins of each, the highest logit less the second
 //   greedy      ids of the continuation, one after the other, decoded with llama.cpp's own KV cache
-//   margins     of each, the highest logit less the second
+//   greedy_margins
 const fs = require("node:fs");
 const path = require("node:path");
 const {pathToFileURL} = require("node:url");
@@ -59,11 +61,9 @@ async function computeGolden(llama, ggufPath, {prompt, seed}, versions) {
   const sequence = context.getSequence();
   const rows = (await sequence.controlledEvaluate(prompt.map(withLogits))).map(toRow);
   const greedy = [];
-  const margins = [];
   for (let row = rows.at(-1); greedy.length < NUM_GREEDY;) {
     const {best, margin} = topTwo(row);
-    greedy.push(best);
-    margins.push(margin);
+    greedy.push({best, margin});
     row = toRow((await sequence.controlledEvaluate([withLogits(best)]))[0]);
   }
   await context.dispose();
@@ -71,9 +71,12 @@ async function computeGolden(llama, ggufPath, {prompt, seed}, versions) {
   const count = prompt.length;
   const positions = [0, 1, 15, Math.floor(count / 2), count - 2, count - 1];
   const short = (x) => Number(x.toPrecision(9));  // exact for fp32
+  const top = rows.map(topTwo);
   return {
     made_with: {...versions, seed}, prompt, positions, rms: short(rmsAroundRowMeans(rows)),
-    logits: positions.map((position) => rows[position].map(short)), greedy, margins: margins.map(short),
+    logits: positions.map((position) => rows[position].map(short)),
+    top: top.map(({best}) => best), top_margins: top.map(({margin}) => short(margin)),
+    greedy: greedy.map(({best}) => best), greedy_margins: greedy.map(({margin}) => short(margin)),
   };
 }
 
@@ -91,8 +94,8 @@ async function main() {
     const input = JSON.parse(fs.readFileSync(path.join(gguf, `${name}.prompt.json`)));
     const golden = await computeGolden(llama, path.join(gguf, file), input, versions);
     fs.writeFileSync(path.join(out, name, "golden.json"), JSON.stringify(golden) + "\n");
-    console.log(`${name}: rms ${golden.rms}, margins ${Math.min(...golden.margins)} to ` +
-                `${Math.max(...golden.margins)}, ${new Set(golden.greedy).size} distinct greedy tokens`);
+    console.log(`${name}: rms ${golden.rms}, margins ${Math.min(...golden.greedy_margins)} to ` +
+                `${Math.max(...golden.greedy_margins)}, ${new Set(golden.top).size} distinct tops, ${new Set(golden.greedy).size} distinct greedy tokens`);
   }
   await llama.dispose();
 }

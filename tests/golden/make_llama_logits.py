@@ -7,11 +7,13 @@
 
 Needs Python alone. Each model becomes OUT/NAME/config.json with bf16 safetensors, which are committed, and under --gguf
 NAME.gguf (the same values, widened) with NAME.prompt.json; make_llama_logits.js turns the latter into
-OUT/NAME/golden.json. Weights are random, with the scales of make_logits_golden.py: attention is neither uniform nor a
-single token, and logits spread over several units. The values depend on the seed alone: Python's random.gauss is the
+OUT/NAME/golden.json. Weights are random, with scales at which attention is neither
+uniform nor a single token and logits spread over several units. The values depend on the seed alone: Python's random.gauss is the
 same on every machine with the same libm.
 
-llama.cpp pairs the halves of a head in Qwen2's RoPE, as Hugging Face does: q and k need no permutation.
+llama.cpp pairs the halves of a head in Qwen2's RoPE, as Hugging Face does: q and k need no permutation. It wants
+hidden == heads * head_dim, so the GGUF of a narrower model is padded with zeros to 4 times its hidden size. The mean of
+squares is then a quarter of what it was: norm weights halve and eps is divided by 4, both exact in fp32.
 """
 
 import argparse
@@ -30,19 +32,19 @@ MAX_TOTAL_BYTES = 2_500_000
 # config: "parameters" writes rope_parameters and dtype as transformers 5 does, not the keys of the published files.
 MODELS = {
     "gqa7_dim64_tied": {
-        "hidden": 64, "heads": 7, "kv_heads": 1, "head_dim": 64, "intermediate": 96, "layers": 3, "tied": True,
+        "hidden": 112, "heads": 7, "kv_heads": 1, "head_dim": 64, "intermediate": 72, "layers": 2, "tied": True,
         "theta": 1e6, "prompt_tokens": 150,
     },
     "gqa2_dim128_untied": {
-        "hidden": 96, "heads": 2, "kv_heads": 1, "head_dim": 128, "intermediate": 112, "layers": 2, "tied": False,
+        "hidden": 64, "heads": 2, "kv_heads": 1, "head_dim": 128, "intermediate": 112, "layers": 2, "tied": False,
         "theta": 1e6, "prompt_tokens": 97, "config": "parameters",
     },
     "gqa3_dim64_untied_sharded": {
-        "hidden": 192, "heads": 3, "kv_heads": 1, "head_dim": 64, "intermediate": 56, "layers": 2, "tied": False,
+        "hidden": 192, "heads": 3, "kv_heads": 1, "head_dim": 64, "intermediate": 40, "layers": 2, "tied": False,
         "theta": 1e4, "prompt_tokens": 200, "shards": 3,
     },
     "gqa2_dim64_tied_four_layers": {
-        "hidden": 48, "heads": 4, "kv_heads": 2, "head_dim": 64, "intermediate": 80, "layers": 4, "tied": True,
+        "hidden": 64, "heads": 4, "kv_heads": 2, "head_dim": 64, "intermediate": 56, "layers": 4, "tied": True,
         "theta": 1e4, "prompt_tokens": 300,
     },
     "gqa2_dim64_tied_yarn": {
@@ -73,8 +75,14 @@ class Tensor:
     def bf16_bytes(self):
         return self.words.tobytes()
 
-    def fp32_bytes(self):
-        return array.array("I", (word << 16 for word in self.words)).tobytes()
+    def padded_fp32(self, shape, halve):
+        """The bytes of a larger tensor: widened, with zeros after each row and after the last."""
+        columns, padding = self.shape[-1], bytes(4 * (shape[-1] - self.shape[-1]))
+        values = array.array("f", array.array("I", (word << 16 for word in self.words)).tobytes())
+        if halve:
+            values = array.array("f", (0.5 * value for value in values))
+        rows = (values[at:at + columns].tobytes() + padding for at in range(0, len(values), columns))
+        return b"".join(rows).ljust(4 * math.prod(shape), b"\0")
 
 
 def make_tensors(model, seed):
@@ -92,7 +100,8 @@ def make_tensors(model, seed):
         if bias:
             add(name + ".bias", gguf_name + ".bias", [rows], 0, 0.5)
 
-    add("model.embed_tokens.weight", "token_embd.weight", [VOCAB, hidden], 0, 0.5)
+    # A tied model of large embeddings mostly repeats its input: these are small, and the final norm makes up for it.
+    add("model.embed_tokens.weight", "token_embd.weight", [VOCAB, hidden], 0, 0.15 if model["tied"] else 0.5)
     for layer in range(model["layers"]):
         at, blk = f"model.layers.{layer}.", f"blk.{layer}."
         add(at + "input_layernorm.weight", blk + "attn_norm.weight", [hidden], 1, 0.2)
@@ -104,7 +113,8 @@ def make_tensors(model, seed):
         linear(at + "mlp.gate_proj", blk + "ffn_gate", inner, hidden, False)
         linear(at + "mlp.up_proj", blk + "ffn_up", inner, hidden, False)
         linear(at + "mlp.down_proj", blk + "ffn_down", hidden, inner, False)
-    add("model.norm.weight", "output_norm.weight", [hidden], 1, 0.2)
+    final_scale = 4 if model["tied"] else 1
+    add("model.norm.weight", "output_norm.weight", [hidden], final_scale, 0.2 * final_scale)
     if not model["tied"]:
         add("lm_head.weight", "output.weight", [VOCAB, hidden], 0, 4 / hidden ** 0.5)
     return tensors
@@ -163,7 +173,7 @@ def write_checkpoint(folder, model, tensors):
 
 
 # GGUF version 3: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
-GGUF_UINT32, GGUF_FLOAT32, GGUF_STRING = 4, 6, 8
+GGUF_UINT32, GGUF_INT32, GGUF_FLOAT32, GGUF_STRING, GGUF_ARRAY = 4, 5, 6, 8, 9
 GGUF_ALIGNMENT = 32
 GGML_TYPE_F32 = 0
 
@@ -175,22 +185,38 @@ def gguf_string(text):
 def gguf_value(value):
     if isinstance(value, str):
         return struct.pack("<I", GGUF_STRING) + gguf_string(value)
+    if isinstance(value, list):
+        is_text = isinstance(value[0], str)
+        items = b"".join(gguf_string(item) if is_text else struct.pack("<i", item) for item in value)
+        return struct.pack("<IIQ", GGUF_ARRAY, GGUF_STRING if is_text else GGUF_INT32, len(value)) + items
     if isinstance(value, float):
         return struct.pack("<If", GGUF_FLOAT32, value)
     return struct.pack("<II", GGUF_UINT32, value)
 
 
+def pads_hidden(model):
+    query = model["heads"] * model["head_dim"]
+    assert query in (model["hidden"], 4 * model["hidden"])
+    return query != model["hidden"]
+
+
 def gguf_keys(name, model):
+    eps = RMS_NORM_EPS / 4 if pads_hidden(model) else RMS_NORM_EPS
     keys = {
         "general.architecture": "qwen2", "general.name": name, "general.alignment": GGUF_ALIGNMENT,
         "general.file_type": 0,
         "qwen2.block_count": model["layers"], "qwen2.context_length": model.get("max_positions", 1024),
-        "qwen2.embedding_length": model["hidden"], "qwen2.feed_forward_length": model["intermediate"],
+        "qwen2.embedding_length": model["heads"] * model["head_dim"],
+        "qwen2.feed_forward_length": model["intermediate"],
         "qwen2.attention.head_count": model["heads"], "qwen2.attention.head_count_kv": model["kv_heads"],
         "qwen2.attention.key_length": model["head_dim"], "qwen2.attention.value_length": model["head_dim"],
         "qwen2.rope.dimension_count": model["head_dim"], "qwen2.rope.freq_base": float(model["theta"]),
-        "qwen2.attention.layer_norm_rms_epsilon": RMS_NORM_EPS, "qwen2.vocab_size": VOCAB,
-        "tokenizer.ggml.model": "no_vocab",
+        "qwen2.attention.layer_norm_rms_epsilon": eps, "qwen2.vocab_size": VOCAB,
+        # Never used for text, but llama.cpp and node-llama-cpp insist on a tokenizer that works.
+        "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "qwen2", "tokenizer.ggml.eos_token_id": 0,
+        "tokenizer.ggml.tokens": ["<|endoftext|>", "\u010a"] + [chr(0x4E00 + id) for id in range(2, VOCAB)],
+        "tokenizer.ggml.token_type": [3] + [1] * (VOCAB - 1),  # control, normal
+        "tokenizer.ggml.merges": ["\u010a \u010a"],
     }
     if "yarn" in model:
         keys["qwen2.rope.scaling.type"] = "yarn"
@@ -205,9 +231,12 @@ def write_gguf(path, name, model, tensors):
     head += b"".join(gguf_string(key) + gguf_value(value) for key, value in keys.items())
     data = b""
     for _, gguf_name, tensor in tensors:
-        dims = list(reversed(tensor.shape))
+        padded = pads_hidden(model)
+        # No other extent of these models is the hidden size where it is padded; a bias is never.
+        shape = [model["heads"] * model["head_dim"] if extent == model["hidden"] else extent for extent in tensor.shape]
+        dims = list(reversed(shape))
         head += gguf_string(gguf_name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, GGML_TYPE_F32, len(data))
-        data += tensor.fp32_bytes()
+        data += tensor.padded_fp32(shape, halve=padded and gguf_name.endswith("norm.weight"))
         data += bytes(-len(data) % GGUF_ALIGNMENT)
     path.write_bytes(head + bytes(-len(head) % GGUF_ALIGNMENT) + data)
 

@@ -36,19 +36,31 @@ TEST_F(ChunkAttentionKernel, WithoutAPrefixItIsCausalSelfAttention) {
 
 TEST_F(ChunkAttentionKernel, PagesOfAnySizeAgreeWithTheReference) {
   for (const std::uint32_t page_tokens : {1u, 3u, 16u, 17u, 64u, 100u, 128u}) {
-    expect_agreement({.num_queries = 5, .num_slots = 111, .page_tokens = page_tokens, .num_query_heads = 2,
-                      .num_kv_heads = 1, .seed = page_tokens});
+    expect_agreement({.num_queries = 5,
+                      .num_slots = 111,
+                      .page_tokens = page_tokens,
+                      .num_query_heads = 2,
+                      .num_kv_heads = 1,
+                      .seed = page_tokens});
   }
 }
 
 TEST_F(ChunkAttentionKernel, EveryLengthAroundATileBoundaryAgrees) {
   for (const std::uint32_t num_slots : {63u, 64u, 65u, 127u, 128u, 129u}) {
-    expect_agreement({.num_queries = 3, .num_slots = num_slots, .num_query_heads = 1, .num_kv_heads = 1,
-                      .head_dim = 64, .seed = num_slots});
+    expect_agreement({.num_queries = 3,
+                      .num_slots = num_slots,
+                      .num_query_heads = 1,
+                      .num_kv_heads = 1,
+                      .head_dim = 64,
+                      .seed = num_slots});
   }
   for (const std::uint32_t num_queries : {15u, 16u, 17u, 63u, 64u, 65u, 128u, 130u}) {
-    expect_agreement({.num_queries = num_queries, .num_slots = 20, .num_query_heads = 1, .num_kv_heads = 1,
-                      .head_dim = 64, .seed = num_queries});
+    expect_agreement({.num_queries = num_queries,
+                      .num_slots = 20,
+                      .num_query_heads = 1,
+                      .num_kv_heads = 1,
+                      .head_dim = 64,
+                      .seed = num_queries});
   }
 }
 
@@ -59,41 +71,66 @@ TEST_F(ChunkAttentionKernel, EveryGeometryOfQwen25Agrees) {
   // 0.5B, 1.5B, 3B, 7B, 14B and 32B, 72B; one KV head fewer costs nothing but time: groups are what differs.
   for (const Geometry& g : {Geometry{14, 2, 64}, Geometry{12, 2, 128}, Geometry{16, 2, 128}, Geometry{28, 4, 128},
                             Geometry{40, 8, 128}, Geometry{64, 8, 128}}) {
-    expect_agreement({.num_queries = 9, .num_slots = 37, .num_query_heads = g.num_query_heads,
-                      .num_kv_heads = g.num_kv_heads, .head_dim = g.head_dim});
+    expect_agreement({.num_queries = 9,
+                      .num_slots = 37,
+                      .num_query_heads = g.num_query_heads,
+                      .num_kv_heads = g.num_kv_heads,
+                      .head_dim = g.head_dim});
   }
 }
 
 TEST_F(ChunkAttentionKernel, GroupsOfOneToSixteenQueryHeadsAgree) {
   for (const int group : {1, 2, 3, 4, 5, 6, 7, 8, 11, 16}) {
-    expect_agreement({.num_queries = 11, .num_slots = 30, .num_query_heads = group, .num_kv_heads = 1, .head_dim = 64,
+    expect_agreement({.num_queries = 11,
+                      .num_slots = 30,
+                      .num_query_heads = group,
+                      .num_kv_heads = 1,
+                      .head_dim = 64,
                       .seed = static_cast<std::uint64_t>(group)});
   }
 }
 
 TEST_F(ChunkAttentionKernel, SplitsAreCombinedAlsoWhereSomeHaveNoKeys) {
   for (const int num_splits : {2, 3, 5, 33, 64}) {
-    expect_agreement({.num_queries = 7, .num_slots = 300, .num_query_heads = 4, .num_kv_heads = 2, .head_dim = 64,
+    expect_agreement({.num_queries = 7,
+                      .num_slots = 300,
+                      .num_query_heads = 4,
+                      .num_kv_heads = 2,
+                      .head_dim = 64,
                       .num_splits = num_splits});
-    expect_agreement({.num_queries = 2, .num_slots = 10, .num_query_heads = 2, .num_kv_heads = 1,
-                      .num_splits = num_splits});
+    expect_agreement(
+        {.num_queries = 2, .num_slots = 10, .num_query_heads = 2, .num_kv_heads = 1, .num_splits = num_splits});
   }
 }
 
 TEST_F(ChunkAttentionKernel, MasksDropLogitsAndValuesPerKvHead) {
   for (const int num_splits : {1, 3}) {
-    expect_agreement({.num_queries = 10, .num_slots = 150, .num_query_heads = 6, .num_kv_heads = 3, .head_dim = 64,
-                      .has_keep_k = true, .num_splits = num_splits});
+    expect_agreement({.num_queries = 10,
+                      .num_slots = 150,
+                      .num_query_heads = 6,
+                      .num_kv_heads = 3,
+                      .head_dim = 64,
+                      .has_keep_k = true,
+                      .num_splits = num_splits});
     expect_agreement({.num_queries = 10, .num_slots = 150, .has_keep_v = true, .num_splits = num_splits});
-    expect_agreement({.num_queries = 40, .num_slots = 150, .page_tokens = 10, .has_keep_k = true, .has_keep_v = true,
+    expect_agreement({.num_queries = 40,
+                      .num_slots = 150,
+                      .page_tokens = 10,
+                      .has_keep_k = true,
+                      .has_keep_v = true,
                       .num_splits = num_splits});
   }
 }
 
 TEST_F(ChunkAttentionKernel, RaggedPagesLeaveOutWhatTheyDoNotHold) {
   expect_agreement({.num_queries = 6, .num_slots = 130, .is_ragged = true});
-  expect_agreement({.num_queries = 6, .num_slots = 130, .page_tokens = 50, .is_ragged = true, .has_keep_k = true,
-                    .has_keep_v = true, .num_splits = 2});
+  expect_agreement({.num_queries = 6,
+                    .num_slots = 130,
+                    .page_tokens = 50,
+                    .is_ragged = true,
+                    .has_keep_k = true,
+                    .has_keep_v = true,
+                    .num_splits = 2});
 }
 
 TEST_F(ChunkAttentionKernel, LaterBlocksOfASuffixSeeEarlierOnes) {
@@ -119,13 +156,14 @@ TEST_F(ChunkAttentionKernel, PagesWithoutKeptValuesNeedNone) {
 TEST_F(ChunkAttentionKernel, NanAndInfinityReachExactlyTheRowsThatSeeThem) {
   AttentionCase attention({.num_queries = 8, .num_slots = 70});
   const std::size_t kv_size = 2 * 128;
-  attention.own_keys[5 * kv_size + 3] = {0x7fc0};    // NaN: rows from query 5 on, first KV head
-  attention.own_values[6 * kv_size + 130] = {0x7f80};  // inf: one element of rows from query 6 on, second KV head
+  attention.own_keys[5 * kv_size + 3] = {0x7fc0};             // NaN: rows from query 5 on, first KV head
+  attention.values.page_of(2)[7 * kv_size + 130] = {0x7f80};  // inf: one element of every row, second KV head
+  attention.values.upload();
   for_each_schedule([&] { EXPECT_LT(attention.error(), kTolerance); });
   const std::vector<BFloat16> found = attention.found();
   EXPECT_TRUE(std::isfinite(found[4 * attention.row_size()].widen()));
   EXPECT_TRUE(std::isnan(found[5 * attention.row_size()].widen()));
-  EXPECT_TRUE(std::isinf(found[6 * attention.row_size() + 2 * 128 + 2].widen()));
+  EXPECT_TRUE(std::isinf(found[2 * 128 + 2].widen()));
 }
 
 TEST_F(ChunkAttentionKernel, MaskedTokensMayHoldNan) {
@@ -169,7 +207,8 @@ TEST_F(ChunkAttentionKernel, LengthsAreReadOnTheDevice) {
     reference.own_keys = same.own_keys.data();
     reference.own_values = same.own_values.data();
     reference.prefix = {.tokens = {.page_tokens = 16, .num_slots = 100, .device_num_slots = &host_length},
-                        .key_pages = same.keys.host(), .value_pages = same.values.host()};
+                        .key_pages = same.keys.host(),
+                        .value_pages = same.values.host()};
     reference.out = expected.data();
     reference.num_queries = 5;
     reference.num_query_heads = 4;
@@ -238,7 +277,7 @@ TEST(AttentionPlanOfAnH100, FewRowsOverManyKeysAreSplitAndManyRowsAreNot) {
   arguments.scale = 1;
   arguments.num_queries = 16;
   arguments.prefix.tokens.num_slots = 32768;
-  EXPECT_GE(plan_attention(arguments, 132).num_splits, 32);
+  EXPECT_GE(plan_attention(arguments, 132).num_splits, 30);
   arguments.num_queries = 2048;
   EXPECT_LE(plan_attention(arguments, 132).num_splits, 2);
   arguments.num_queries = 1;

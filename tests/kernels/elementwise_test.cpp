@@ -20,12 +20,18 @@ TEST_F(ElementwiseKernels, RmsNormAgreesWithTheReference) {
     const std::vector<BFloat16> x = random_bf16(hidden, "x", std::size_t{num_tokens} * hidden, 3);
     const std::vector<BFloat16> weight = random_bf16(hidden, "weight", hidden);
     std::vector<BFloat16> host_x = x, expected(x.size());
-    rmsnorm_reference({.x = host_x.data(), .weight = weight.data(), .out = expected.data(), .num_tokens = num_tokens,
+    rmsnorm_reference({.x = host_x.data(),
+                       .weight = weight.data(),
+                       .out = expected.data(),
+                       .num_tokens = num_tokens,
                        .hidden = hidden});
     const DeviceArray<BFloat16> device_x(x), device_weight(weight);
     for_each_schedule([&] {
       const auto out = DeviceArray<BFloat16>::poisoned(x.size());
-      launch_rmsnorm({.x = device_x.get(), .weight = device_weight.get(), .out = out.get(), .num_tokens = num_tokens,
+      launch_rmsnorm({.x = device_x.get(),
+                      .weight = device_weight.get(),
+                      .out = out.get(),
+                      .num_tokens = num_tokens,
                       .hidden = hidden},
                      nullptr);
       synchronize();
@@ -40,14 +46,24 @@ TEST_F(ElementwiseKernels, RmsNormAddsTheDeltaFirstAndWritesItBack) {
   const std::vector<BFloat16> x = random_bf16(1, "x", 3 * hidden), delta = random_bf16(2, "delta", 3 * hidden);
   const std::vector<BFloat16> weight = random_bf16(3, "weight", hidden);
   std::vector<BFloat16> host_x = x, expected(x.size());
-  rmsnorm_reference({.x = host_x.data(), .delta = delta.data(), .weight = weight.data(), .out = expected.data(),
-                     .num_tokens = 3, .hidden = hidden, .eps = 1e-5f});
+  rmsnorm_reference({.x = host_x.data(),
+                     .delta = delta.data(),
+                     .weight = weight.data(),
+                     .out = expected.data(),
+                     .num_tokens = 3,
+                     .hidden = hidden,
+                     .eps = 1e-5f});
   const DeviceArray<BFloat16> device_delta(delta), device_weight(weight);
   for_each_schedule([&] {
     const DeviceArray<BFloat16> device_x(x);
     const auto out = DeviceArray<BFloat16>::poisoned(x.size());
-    launch_rmsnorm({.x = device_x.get(), .delta = device_delta.get(), .weight = device_weight.get(),
-                    .out = out.get(), .num_tokens = 3, .hidden = hidden, .eps = 1e-5f},
+    launch_rmsnorm({.x = device_x.get(),
+                    .delta = device_delta.get(),
+                    .weight = device_weight.get(),
+                    .out = out.get(),
+                    .num_tokens = 3,
+                    .hidden = hidden,
+                    .eps = 1e-5f},
                    nullptr);
     synchronize();
     EXPECT_EQ(device_x.read(), host_x);
@@ -90,12 +106,19 @@ void expect_rope(const RopeCase& c) {
   const std::size_t q_size = c.num_tokens * static_cast<std::size_t>(c.num_query_heads) * dim;
   const std::size_t own_size = (c.first_own_token + c.num_tokens) * kv;
   std::vector<BFloat16> queries(q_size), keys(own_size, BFloat16{0xffff}), values(own_size, BFloat16{0xffff});
-  RopeAppend arguments{.qkv = qkv.data(), .bias = c.has_bias ? bias.data() : nullptr,
-                       .inverse_frequencies = frequencies.data(), .attention_scaling = 1.25f,
-                       .queries = queries.data(), .own_keys = keys.data(), .own_values = values.data(),
-                       .num_tokens = c.num_tokens, .first_own_token = c.first_own_token,
-                       .first_position = c.first_position, .num_query_heads = c.num_query_heads,
-                       .num_kv_heads = c.num_kv_heads, .head_dim = c.head_dim};
+  RopeAppend arguments{.qkv = qkv.data(),
+                       .bias = c.has_bias ? bias.data() : nullptr,
+                       .inverse_frequencies = frequencies.data(),
+                       .attention_scaling = 1.25f,
+                       .queries = queries.data(),
+                       .own_keys = keys.data(),
+                       .own_values = values.data(),
+                       .num_tokens = c.num_tokens,
+                       .first_own_token = c.first_own_token,
+                       .first_position = c.first_position,
+                       .num_query_heads = c.num_query_heads,
+                       .num_kv_heads = c.num_kv_heads,
+                       .head_dim = c.head_dim};
   rope_append_reference(arguments);
 
   const DeviceArray<BFloat16> device_qkv(qkv), device_bias(bias);
@@ -155,13 +178,17 @@ TEST_F(ElementwiseKernels, EmbeddingCopiesRowsAndUnknownIdsAreNan) {
   const std::vector<BFloat16> table = random_bf16(8, "table", 10 * 24);
   const std::vector<std::int32_t> ids{9, 0, 3, 10, -1, 3};
   std::vector<BFloat16> expected(ids.size() * 24);
-  embedding_reference({.ids = ids.data(), .table = table.data(), .out = expected.data(), .num_tokens = 6, .vocab = 10,
-                       .hidden = 24});
+  embedding_reference(
+      {.ids = ids.data(), .table = table.data(), .out = expected.data(), .num_tokens = 6, .vocab = 10, .hidden = 24});
   const DeviceArray<BFloat16> device_table(table);
   const DeviceArray<std::int32_t> device_ids(ids);
   const auto out = DeviceArray<BFloat16>::poisoned(expected.size());
-  launch_embedding({.ids = device_ids.get(), .table = device_table.get(), .out = out.get(), .num_tokens = 6,
-                    .vocab = 10, .hidden = 24},
+  launch_embedding({.ids = device_ids.get(),
+                    .table = device_table.get(),
+                    .out = out.get(),
+                    .num_tokens = 6,
+                    .vocab = 10,
+                    .hidden = 24},
                    nullptr);
   synchronize();
   EXPECT_EQ(out.read(), expected);
@@ -171,8 +198,10 @@ std::int32_t argmax_on_device(const std::vector<float>& logits) {
   const DeviceArray<float> device_logits(logits);
   const auto id = DeviceArray<std::int32_t>::poisoned(1);
   const auto workspace = DeviceArray<std::uint64_t>::zeroed(kArgmaxWorkspace);
-  const Argmax arguments{.logits = device_logits.get(), .count = static_cast<std::uint32_t>(logits.size()),
-                         .id = id.get(), .workspace = workspace.get()};
+  const Argmax arguments{.logits = device_logits.get(),
+                         .count = static_cast<std::uint32_t>(logits.size()),
+                         .id = id.get(),
+                         .workspace = workspace.get()};
   launch_argmax(arguments, nullptr);
   launch_argmax(arguments, nullptr);  // the workspace is left usable
   synchronize();

@@ -12,9 +12,8 @@ constexpr GridShape kOneBlock{.blocks = {1, 1, 1}, .block_threads = 64, .shared_
 
 TEST(EmulatedDevice, EveryThreadOfEveryBlockRunsOnce) {
   std::vector<int> runs(3 * 2 * 64);
-  run_grid({.blocks = {3, 2, 1}, .block_threads = 64}, [&] {
-    ++runs[(block_index().y * 3 + block_index().x) * 64 + thread_index().x];
-  });
+  run_grid({.blocks = {3, 2, 1}, .block_threads = 64},
+           [&] { ++runs[(block_index().y * 3 + block_index().x) * 64 + thread_index().x]; });
   EXPECT_EQ(runs, std::vector<int>(runs.size(), 1));
 }
 
@@ -65,8 +64,10 @@ TEST(EmulatedDevice, AThreadThatSkipsABarrierIsAnError) {
 TEST(EmulatedDevice, LanesInDifferentCollectivesAreAnError) {
   EXPECT_THROW(run_grid(kOneBlock,
                         [] {
-                          if (lane() == 0) __shfl_xor_sync(~0u, 1, 1);
-                          else __shfl_xor_sync(~0u, 1.0f, 1);
+                          if (lane() == 0)
+                            __shfl_xor_sync(~0u, 1, 1);
+                          else
+                            __shfl_xor_sync(~0u, 1.0f, 1);
                         }),
                InvariantError);
 }

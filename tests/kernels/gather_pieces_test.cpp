@@ -30,8 +30,10 @@ void expect_copied(const std::vector<std::size_t>& sizes, std::uint32_t num_bloc
     }
     const DeviceArray<GatherPiece> device_pieces(pieces);
     const DeviceArray<std::uint32_t> count(std::vector{static_cast<std::uint32_t>(sizes.size())});
-    GatherPieces arguments{.pieces = device_pieces.get(), .num_pieces = static_cast<std::uint32_t>(sizes.size()),
-                           .max_piece_bytes = largest, .num_blocks = num_blocks};
+    GatherPieces arguments{.pieces = device_pieces.get(),
+                           .num_pieces = static_cast<std::uint32_t>(sizes.size()),
+                           .max_piece_bytes = largest,
+                           .num_blocks = num_blocks};
     if (on_device_count) arguments.num_pieces = 0, arguments.device_num_pieces = count.get();
     launch_gather_pieces(arguments, nullptr);
     synchronize();
@@ -60,8 +62,9 @@ TEST_F(GatherPiecesKernel, NothingToCopyIsNoLaunch) {
 TEST_F(GatherPiecesKernel, SizesThatAreNotWholeVectorsAreRefused) {
   GatherPiece piece;
   EXPECT_THROW(launch_gather_pieces({.pieces = &piece, .num_pieces = 1, .max_piece_bytes = 24}, nullptr), ShapeError);
-  EXPECT_THROW(launch_gather_pieces({.pieces = &piece, .num_pieces = 1, .max_piece_bytes = 16, .num_blocks = 0}, nullptr),
-               ShapeError);
+  EXPECT_THROW(
+      launch_gather_pieces({.pieces = &piece, .num_pieces = 1, .max_piece_bytes = 16, .num_blocks = 0}, nullptr),
+      ShapeError);
   EXPECT_THROW(launch_gather_pieces({.num_pieces = 1, .max_piece_bytes = 16}, nullptr), ShapeError);
 }
 

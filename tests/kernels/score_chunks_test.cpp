@@ -26,8 +26,8 @@ struct ScoreSpec {
   bool sum_groups = true;
   int num_splits = 0;
   std::vector<ScoreGroup> groups = {};  // empty: one per KV head
-  int heads_per_group = 0;         // 0: all that read a KV head
-  std::uint32_t num_stored_heads = 0;  // 0: num_kv_heads
+  int heads_per_group = 0;              // 0: all that read a KV head
+  std::uint32_t num_stored_heads = 0;   // 0: num_kv_heads
 };
 
 struct Scored {
@@ -38,8 +38,12 @@ class ScoreCase {
  public:
   explicit ScoreCase(ScoreSpec spec)
       : spec_(complete(std::move(spec))),
-        paged_{.page_tokens = spec_.page_tokens, .num_slots = spec_.num_slots, .is_ragged = spec_.is_ragged,
-               .num_heads = spec_.num_stored_heads, .head_dim = static_cast<std::uint32_t>(spec_.head_dim), .seed = 3},
+        paged_{.page_tokens = spec_.page_tokens,
+               .num_slots = spec_.num_slots,
+               .is_ragged = spec_.is_ragged,
+               .num_heads = spec_.num_stored_heads,
+               .head_dim = static_cast<std::uint32_t>(spec_.head_dim),
+               .seed = 3},
         tokens_per_page_(page_sizes(paged_)),
         keys(paged_, "keys", tokens_per_page_) {
     const auto dim = static_cast<std::size_t>(spec_.head_dim);
@@ -196,17 +200,26 @@ TEST_F(ScoreChunksKernel, SplitsGiveTheSameSums) {
 TEST_F(ScoreChunksKernel, GroupsStayApartOrAreSummed) {
   ScoreCase({.num_queries = 6, .num_slots = 90, .num_query_heads = 28, .num_kv_heads = 4, .sum_groups = true})
       .expect_agreement();
-  ScoreCase({.num_queries = 6, .num_slots = 90, .num_query_heads = 14, .num_kv_heads = 2, .head_dim = 64,
+  ScoreCase({.num_queries = 6,
+             .num_slots = 90,
+             .num_query_heads = 14,
+             .num_kv_heads = 2,
+             .head_dim = 64,
              .sum_groups = false})
       .expect_agreement();
 }
 
 TEST_F(ScoreChunksKernel, ProbeHeadsReadSlabsOfTheirOwnKvHeads) {
-  ScoreCase({.num_queries = 6, .num_slots = 90, .num_query_heads = 8, .num_kv_heads = 4, .sum_groups = false,
+  ScoreCase({.num_queries = 6,
+             .num_slots = 90,
+             .num_query_heads = 8,
+             .num_kv_heads = 4,
+             .sum_groups = false,
              .groups = {{.first_query_head = 2, .stored_head = 0, .own_head = 1},
                         {.first_query_head = 6, .stored_head = 1, .own_head = 3},
                         {.first_query_head = 7, .stored_head = 1, .own_head = 3}},
-             .heads_per_group = 1, .num_stored_heads = 2})
+             .heads_per_group = 1,
+             .num_stored_heads = 2})
       .expect_agreement();
 }
 
@@ -279,7 +292,8 @@ TEST_F(ScoreChunksKernel, TheToleranceCatchesBrokenKernels) {
   };
   expect_caught("a query is left out", [](ScoreChunks& a) { a.num_queries = 5; });
   expect_caught("logits are 1 % too small", [](ScoreChunks& a) { a.scale *= 0.99f; });
-  expect_caught("own keys are another head's", [](ScoreChunks& a) { std::swap(a.groups[0].own_head, a.groups[1].own_head); });
+  expect_caught("own keys are another head's",
+                [](ScoreChunks& a) { std::swap(a.groups[0].own_head, a.groups[1].own_head); });
   expect_caught("stored keys are another head's",
                 [](ScoreChunks& a) { std::swap(a.groups[0].stored_head, a.groups[1].stored_head); });
   scores.keys.swap_on_device(1, 4);

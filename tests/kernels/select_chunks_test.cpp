@@ -41,10 +41,15 @@ Chosen run(const std::vector<float>& scores, std::uint32_t num_groups, std::uint
   const auto errors = DeviceArray<std::uint32_t>::poisoned(num_groups);
   const SelectCounts counts{.num_units = num_units, .k = k};
   const DeviceArray<SelectCounts> device_counts(std::vector{counts});
-  SelectChunks arguments{.scores = device_scores.get(), .num_groups = num_groups, .max_units = num_units, .max_k = k,
+  SelectChunks arguments{.scores = device_scores.get(),
+                         .num_groups = num_groups,
+                         .max_units = num_units,
+                         .max_k = k,
                          .counts = on_device_counts ? SelectCounts{} : counts,
                          .device_counts = on_device_counts ? device_counts.get() : nullptr,
-                         .indices = indices.get(), .num_chosen = num_chosen.get(), .errors = errors.get()};
+                         .indices = indices.get(),
+                         .num_chosen = num_chosen.get(),
+                         .errors = errors.get()};
   launch_select_chunks(arguments, nullptr);
   synchronize();
   return collect(indices.read(), num_chosen.read(), errors.read(), k);
@@ -54,9 +59,14 @@ Chosen expected(const std::vector<float>& scores, std::uint32_t num_groups, std:
   const auto num_units = static_cast<std::uint32_t>(scores.size()) / num_groups;
   std::vector<std::uint32_t> indices(std::size_t{num_groups} * k, 0xffffffffu), num_chosen(num_groups),
       errors(num_groups);
-  select_chunks_reference({.scores = scores.data(), .num_groups = num_groups, .max_units = num_units, .max_k = k,
-                           .counts = {.num_units = num_units, .k = k}, .indices = indices.data(),
-                           .num_chosen = num_chosen.data(), .errors = errors.data()});
+  select_chunks_reference({.scores = scores.data(),
+                           .num_groups = num_groups,
+                           .max_units = num_units,
+                           .max_k = k,
+                           .counts = {.num_units = num_units, .k = k},
+                           .indices = indices.data(),
+                           .num_chosen = num_chosen.data(),
+                           .errors = errors.data()});
   return collect(indices, num_chosen, errors, k);
 }
 
@@ -92,8 +102,8 @@ TEST_F(SelectChunksKernel, RandomScoresAgreeWithSorting) {
 TEST_F(SelectChunksKernel, ManyTiesZerosDenormalsAndInfinities) {
   RandomStream random(7, 0, "ties");
   std::vector<float> scores(3 * 700);
-  const float choices[] = {0.0f, -0.0f, 1e-40f, 1e-38f, 0.5f, std::nextafter(0.5f, 1.0f), 3e38f,
-                           std::numeric_limits<float>::infinity()};
+  const float choices[] = {
+      0.0f, -0.0f, 1e-40f, 1e-38f, 0.5f, std::nextafter(0.5f, 1.0f), 3e38f, std::numeric_limits<float>::infinity()};
   for (float& score : scores) score = choices[random.below(8)];
   for (const std::uint32_t k : {1u, 80u, 350u, 699u}) expect_agreement(scores, 3, k);
   expect_agreement(std::vector<float>(1500, 0.25f), 1, 77);
@@ -126,8 +136,12 @@ TEST_F(SelectChunksKernel, ShapesOutsideTheContractAreRefused) {
   EXPECT_THROW(launch_select_chunks({}, nullptr), ShapeError);
   std::uint32_t word = 0;
   float score = 0;
-  EXPECT_THROW(launch_select_chunks({.scores = &score, .max_units = 1, .max_k = 1,
-                                     .counts = {.num_units = 2, .k = 1}, .indices = &word, .num_chosen = &word,
+  EXPECT_THROW(launch_select_chunks({.scores = &score,
+                                     .max_units = 1,
+                                     .max_k = 1,
+                                     .counts = {.num_units = 2, .k = 1},
+                                     .indices = &word,
+                                     .num_chosen = &word,
                                      .errors = &word},
                                     nullptr),
                ShapeError);

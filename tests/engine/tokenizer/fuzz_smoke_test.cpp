@@ -22,9 +22,14 @@ TEST(TokenizerFuzz, SurvivesRandomChangesOfATokenizer) {
     for (std::uint64_t changes = 1 + random.below(4); changes > 0 && !text.empty(); --changes) {
       const std::size_t at = random.below(text.size());
       switch (random.below(3)) {
-        case 0: text[at] = static_cast<char>(random.below(256)); break;
-        case 1: text.erase(at, 1 + random.below(8)); break;
-        default: text.insert(at, sound.substr(random.below(sound.size()), random.below(20)));
+        case 0:
+          text[at] = static_cast<char>(random.below(256));
+          break;
+        case 1:
+          text.erase(at, 1 + random.below(8));
+          break;
+        default:
+          text.insert(at, sound.substr(random.below(sound.size()), random.below(20)));
       }
     }
     run(text);

@@ -28,13 +28,26 @@ TEST(PreTokenizer, CutsAsQwensPatternSays) {
 
 TEST(PreTokenizer, TheMongolianVowelSeparatorIsNoBlank) {
   // U+180E is \s to PCRE2, not to Unicode since 6.3 nor to Oniguruma.
-  EXPECT_EQ(pieces_of(R"(\s+)", "a\xe1\xa0\x8e" "b c"), (Pieces{"a\xe1\xa0\x8e" "b", " ", "c"}));
-  EXPECT_EQ(pieces_of(R"([^\s]+)", "a\xe1\xa0\x8e" "b"), (Pieces{"a\xe1\xa0\x8e" "b"}));
+  EXPECT_EQ(pieces_of(R"(\s+)",
+                      "a\xe1\xa0\x8e"
+                      "b c"),
+            (Pieces{"a\xe1\xa0\x8e"
+                    "b",
+                    " ", "c"}));
+  EXPECT_EQ(pieces_of(R"([^\s]+)",
+                      "a\xe1\xa0\x8e"
+                      "b"),
+            (Pieces{"a\xe1\xa0\x8e"
+                    "b"}));
 }
 
 TEST(PreTokenizer, WhatLiesBetweenMatchesIsAPieceToo) {
   EXPECT_EQ(pieces_of("b+", "abbcb"), (Pieces{"a", "bb", "c", "b"}));
-  EXPECT_EQ(pieces_of("b*", "\xc3\xa9" "b"), (Pieces{"\xc3\xa9", "b"})) << "empty matches make no pieces";
+  EXPECT_EQ(pieces_of("b*",
+                      "\xc3\xa9"
+                      "b"),
+            (Pieces{"\xc3\xa9", "b"}))
+      << "empty matches make no pieces";
 }
 
 TEST(PreTokenizer, APatternThatTriesEverythingEnds) {
@@ -43,15 +56,18 @@ TEST(PreTokenizer, APatternThatTriesEverythingEnds) {
 
 TEST(Pattern, WhatTheTwoEnginesReadDifferentlyIsRefused) {
   for (const std::string pattern :
-       {R"(\w+)", R"(\bx)", "a.b", "^a", "a$", "(a)", "(?<n>a)", "(?i)a", "(?m:a)", "(?<=a)b", "a{,3}", "a{2}+", "a{2}?",
-        "a**", R"(\p{Han})", R"(\p{^L})", R"(\pL)", "[a[b]]", "[a&&b]", "[]a]", R"([\s-z])", R"([\S])", "a)", "(?:a",
-        "[a", "\\", R"(\1)", R"(\h)", R"(\R)", "(?i:[a])", R"((?i:\p{L}))", "(?i:ss)", "(?i:FI)", "*a", "(?>a)"}) {
+       {R"(\w+)",     R"(\bx)",    "a.b",           "^a",      "a$",      "(a)",   "(?<n>a)",
+        "(?i)a",      "(?m:a)",    "(?<=a)b",       "a{,3}",   "a{2}+",   "a{2}?", "a**",
+        R"(\p{Han})", R"(\p{^L})", R"(\pL)",        "[a[b]]",  "[a&&b]",  "[]a]",  R"([\s-z])",
+        R"([\S])",    "a)",        "(?:a",          "[a",      "\\",      R"(\1)", R"(\h)",
+        R"(\R)",      "(?i:[a])",  R"((?i:\p{L}))", "(?i:ss)", "(?i:FI)", "*a",    "(?>a)"}) {
     EXPECT_THROW(PreTokenizer(pattern, "test"), ConfigError) << pattern;
   }
 }
 
 TEST(Pattern, WhatTheyReadAlikeIsTaken) {
-  for (const std::string pattern : {R"(\p{Lu}?[\p{Ll}\-_.]++|\d{1,3}|x*?y|(?:a|b)?c{2,}(?=d)(?!e)|\.)", "a{2}", "[^a-z]", R"(\[)"}) {
+  for (const std::string pattern :
+       {R"(\p{Lu}?[\p{Ll}\-_.]++|\d{1,3}|x*?y|(?:a|b)?c{2,}(?=d)(?!e)|\.)", "a{2}", "[^a-z]", R"(\[)"}) {
     EXPECT_NO_THROW(PreTokenizer(pattern, "test")) << pattern;
   }
 }

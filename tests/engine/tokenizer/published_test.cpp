@@ -125,10 +125,11 @@ TEST_F(PublishedTokenizer, TenMillionEqualCharactersAreNoLargeWork) {
 
 TEST_F(PublishedTokenizer, ChatTemplateWritesChatMl) {
   const std::vector<ChatMessage> messages = {{"user", "Hi"}, {"assistant", "Hello\n"}, {"user", "Bye"}};
-  EXPECT_EQ(qwen().apply_chat_template(messages),
-            "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
-            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello\n<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n"
-            "<|im_start|>assistant\n");
+  EXPECT_EQ(
+      qwen().apply_chat_template(messages),
+      "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n"
+      "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello\n<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n"
+      "<|im_start|>assistant\n");
   const std::vector<ChatMessage> own = {{"system", "Be brief."}, {"user", "Hi"}};
   EXPECT_EQ(qwen().apply_chat_template(own),
             "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");

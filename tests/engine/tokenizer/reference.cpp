@@ -63,7 +63,8 @@ std::size_t end_of_piece(const Characters& text, std::size_t at) {
     if (is_same) return at + 1 + ending.size();
   }
   if (is_letter(text[at])) return run(at, is_letter);
-  if (!is_break(text[at]) && !is_number(text[at]) && at + 1 < size && is_letter(text[at + 1])) return run(at + 1, is_letter);
+  if (!is_break(text[at]) && !is_number(text[at]) && at + 1 < size && is_letter(text[at + 1]))
+    return run(at + 1, is_letter);
   if (is_number(text[at])) return at + 1;
   const std::size_t others = text[at] == ' ' ? at + 1 : at;
   if (others < size && is_other(text[others])) return run(run(others, is_other), is_break);
@@ -117,7 +118,8 @@ std::vector<int> ReferenceTokenizer::encode(const std::string& text) const {
   for (std::size_t at = 0; at < text.size();) {
     std::pair<std::string, int> longest;
     for (const auto& token : added) {
-      if (text.compare(at, token.first.size(), token.first) == 0 && token.first.size() > longest.first.size()) longest = token;
+      if (text.compare(at, token.first.size(), token.first) == 0 && token.first.size() > longest.first.size())
+        longest = token;
     }
     if (longest.first.empty()) {
       part += text[at++];

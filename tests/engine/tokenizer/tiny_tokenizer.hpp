@@ -20,8 +20,9 @@ inline Json tiny_tokenizer(const std::vector<std::pair<std::string, std::string>
   json["pre_tokenizer"] = {
       {"type", "Sequence"},
       {"pretokenizers",
-       Json::array({{{"type", "Split"}, {"pattern", {{"Regex", kQwenPattern}}}, {"behavior", "Isolated"}, {"invert", false}},
-                    {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", false}, {"use_regex", false}}})}};
+       Json::array(
+           {{{"type", "Split"}, {"pattern", {{"Regex", kQwenPattern}}}, {"behavior", "Isolated"}, {"invert", false}},
+            {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", false}, {"use_regex", false}}})}};
   json["post_processor"] = nullptr;
   json["decoder"] = {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}};
   Json vocab = Json::object(), pairs = Json::array();
@@ -41,14 +42,14 @@ inline Json tiny_tokenizer(const std::vector<std::pair<std::string, std::string>
                                        {"rstrip", false},
                                        {"normalized", false},
                                        {"special", true}}});
-  json["model"] = {{"type", "BPE"}, {"dropout", nullptr}, {"unk_token", nullptr}, {"byte_fallback", false},
-                   {"vocab", vocab}, {"merges", pairs}};
+  json["model"] = {{"type", "BPE"},          {"dropout", nullptr}, {"unk_token", nullptr},
+                   {"byte_fallback", false}, {"vocab", vocab},     {"merges", pairs}};
   return json;
 }
 
 inline Json added_token(int id, const std::string& content) {
-  return {{"id", id},         {"content", content},  {"single_word", false}, {"lstrip", false},
-          {"rstrip", false},  {"normalized", false}, {"special", false}};
+  return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
+          {"rstrip", false}, {"normalized", false}, {"special", false}};
 }
 
 }  // namespace reprefill::engine::test_support

@@ -33,8 +33,11 @@ TEST_F(TokenizeVerb, DecodesWhatItWrote) {
 }
 
 TEST_F(TokenizeVerb, ErrorsNameTheLine) {
-  const std::vector<std::pair<std::string, std::string>> cases = {
-      {"{\"text\": 5}", "text"}, {"{\"txt\": \"a\"}", "txt"}, {"[]", "line 2"}, {"{", "line 2"}, {"{\"text\": \"\xff\"}", "line 2"}};
+  const std::vector<std::pair<std::string, std::string>> cases = {{"{\"text\": 5}", "text"},
+                                                                  {"{\"txt\": \"a\"}", "txt"},
+                                                                  {"[]", "line 2"},
+                                                                  {"{", "line 2"},
+                                                                  {"{\"text\": \"\xff\"}", "line 2"}};
   for (const auto& [line, problem] : cases) {
     const ProgramResult result = tokenize("{\"text\": \"ab\"}\n" + line + "\n");
     EXPECT_EQ(result.exit_code, 2) << line;

@@ -126,13 +126,12 @@ TEST(TokenizerFile, RefusesWhatIsNotATokenizer) {
 
 TEST(TokenizerFile, EveryTruncationIsRefused) {
   const std::string text = tiny_tokenizer({{"a", "b"}}).dump();
-  for (std::size_t size = 0; size < text.size(); size += 13) EXPECT_NE(problem_of(text.substr(0, size)), "no problem") << size;
+  for (std::size_t size = 0; size < text.size(); size += 13)
+    EXPECT_NE(problem_of(text.substr(0, size)), "no problem") << size;
   EXPECT_EQ(problem_of(text), "no problem");
 }
 
-TEST(TokenizerFile, AMissingFileIsNamed) {
-  EXPECT_THROW(Tokenizer::open("/nowhere/tokenizer.json"), ConfigError);
-}
+TEST(TokenizerFile, AMissingFileIsNamed) { EXPECT_THROW(Tokenizer::open("/nowhere/tokenizer.json"), ConfigError); }
 
 }  // namespace
 }  // namespace reprefill::engine

@@ -145,7 +145,9 @@ TEST(Tokenizer, DecodingReplacesWhatIsNotUtf8) {
   const Tokenizer tokenizer = parse(tiny_tokenizer({}));
   EXPECT_EQ(tokenizer.decode(Ids{0xe4, 0xb8, 0xad}), "\xe4\xb8\xad") << "a character of three tokens";
   EXPECT_EQ(tokenizer.decode(Ids{0xe4, 0xb8}), "\xef\xbf\xbd") << "cut short: one replacement";
-  EXPECT_EQ(tokenizer.decode(Ids{0xe4, 'a'}), "\xef\xbf\xbd" "a");
+  EXPECT_EQ(tokenizer.decode(Ids{0xe4, 'a'}),
+            "\xef\xbf\xbd"
+            "a");
   EXPECT_EQ(tokenizer.decode(Ids{0xff, 0xff}), "\xef\xbf\xbd\xef\xbf\xbd");
   EXPECT_EQ(tokenizer.decode(Ids{0xed, 0xa0, 0x80}), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd") << "a surrogate";
 }
@@ -172,7 +174,10 @@ TEST(StreamDecoder, HoldsBackACharacterUntilItIsWhole) {
   EXPECT_EQ(decoder.add(0x98), "");
   EXPECT_EQ(decoder.add(0x80), "\xf0\x9f\x98\x80");
   EXPECT_EQ(decoder.add(0xe4), "");
-  EXPECT_EQ(decoder.add('b'), "\xef\xbf\xbd" "b") << "no longer completable";
+  EXPECT_EQ(decoder.add('b'),
+            "\xef\xbf\xbd"
+            "b")
+      << "no longer completable";
   EXPECT_EQ(decoder.add(0xe4), "");
   EXPECT_EQ(decoder.finish(), "\xef\xbf\xbd");
   EXPECT_EQ(decoder.finish(), "");
@@ -207,7 +212,8 @@ TEST_F(ChatTemplate, OfQwen2IsKnownToo) {
 
 TEST_F(ChatTemplate, MayLieInAFileOfItsOwn) {
   write_text(folder_ / "chat_template.jinja", kQwen2Template);
-  EXPECT_THAT(open_with(Json::object()).apply_chat_template(std::vector<ChatMessage>{{"user", "Hi"}}), HasSubstr("Be kind."));
+  EXPECT_THAT(open_with(Json::object()).apply_chat_template(std::vector<ChatMessage>{{"user", "Hi"}}),
+              HasSubstr("Be kind."));
 }
 
 TEST_F(ChatTemplate, ThatIsMissingOrUnknownIsRefusedWhenItIsNeeded) {
@@ -225,7 +231,8 @@ TEST_F(ChatTemplate, RefusesToolCallsAndNoMessages) {
 TEST_F(ChatTemplate, AConfigThatContradictsTheTokenizerIsRefused) {
   EXPECT_THROW(open_with({{"add_bos_token", true}}), ConfigError);
   EXPECT_THROW(open_with({{"add_prefix_space", true}}), ConfigError);
-  EXPECT_NO_THROW(open_with({{"add_bos_token", nullptr}, {"added_tokens_decoder", {{"256", {{"content", "<|end|>"}}}}}}));
+  EXPECT_NO_THROW(
+      open_with({{"add_bos_token", nullptr}, {"added_tokens_decoder", {{"256", {{"content", "<|end|>"}}}}}}));
   EXPECT_THROW(open_with({{"added_tokens_decoder", {{"255", {{"content", "<|end|>"}}}}}}), ConfigError);
   EXPECT_THROW(open_with({{"added_tokens_decoder", {{"256", {{"content", "<|stop|>"}}}}}}), ConfigError);
 }

@@ -23,9 +23,9 @@ std::string utf8_of(std::initializer_list<utf8proc_int32_t> characters) {
 /// utf8proc's own, of its Unicode version.
 std::string newest_nfc(const std::string& text) {
   utf8proc_uint8_t* composed = nullptr;
-  const auto size = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                                 static_cast<utf8proc_ssize_t>(text.size()), &composed,
-                                 static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  const auto size =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+                   &composed, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(composed, &std::free);
   return {reinterpret_cast<const char*>(composed), static_cast<std::size_t>(size)};
 }
@@ -66,9 +66,9 @@ TEST(Nfc, EveryCodePointBetweenMarksIsAsInUtf8procButForNewerOnes) {
 TEST(Nfc, RandomTextIsAsInUtf8proc) {
   RandomStream random(5, 0, "nfc");
   // Letters, marks of many classes, Hangul letters, precomposed characters; none newer than Unicode 9.
-  const std::vector<std::pair<int, int>> ranges = {{0x41, 0x7a},     {0xc0, 0x17f},   {0x300, 0x362}, {0x591, 0x5c7},
-                                                   {0x64b, 0x65f},   {0x915, 0x950},  {0x1100, 0x1112}, {0x1161, 0x1175},
-                                                   {0x11a7, 0x11c2}, {0x1e00, 0x1fff}, {0x3040, 0x30ff}, {0xac00, 0xac80}};
+  const std::vector<std::pair<int, int>> ranges = {
+      {0x41, 0x7a},     {0xc0, 0x17f},    {0x300, 0x362},   {0x591, 0x5c7},   {0x64b, 0x65f},   {0x915, 0x950},
+      {0x1100, 0x1112}, {0x1161, 0x1175}, {0x11a7, 0x11c2}, {0x1e00, 0x1fff}, {0x3040, 0x30ff}, {0xac00, 0xac80}};
   for (int round = 0; round < 20'000; ++round) {
     std::string text;
     for (std::uint64_t left = random.below(12); left > 0; --left) {
@@ -91,8 +91,12 @@ TEST(Nfc, AMillionMarksInTheWrongOrderAreNoLargeWork) {
 
 TEST(Utf8, FindsTheFirstBytesThatAreNotWellFormed) {
   EXPECT_EQ(find_invalid_utf8(""), std::nullopt);
-  EXPECT_EQ(find_invalid_utf8("12345678\xc3\xa9" "12345678"), std::nullopt);
-  EXPECT_EQ(find_invalid_utf8("12345678\xc3" "12345678"), 8u);
+  EXPECT_EQ(find_invalid_utf8("12345678\xc3\xa9"
+                              "12345678"),
+            std::nullopt);
+  EXPECT_EQ(find_invalid_utf8("12345678\xc3"
+                              "12345678"),
+            8u);
   EXPECT_EQ(find_invalid_utf8("\xf4\x8f\xbf\xbf"), std::nullopt);
   EXPECT_EQ(find_invalid_utf8("\xf4\x90\x80\x80"), 0u);
   EXPECT_EQ(find_invalid_utf8("a\xe0\x9f\xbf"), 1u);

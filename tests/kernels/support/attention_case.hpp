@@ -28,9 +28,12 @@ class AttentionCase {
  public:
   explicit AttentionCase(const AttentionSpec& spec)
       : spec_(spec),
-        paged_{.page_tokens = spec.page_tokens, .num_slots = spec.num_slots, .is_ragged = spec.is_ragged,
+        paged_{.page_tokens = spec.page_tokens,
+               .num_slots = spec.num_slots,
+               .is_ragged = spec.is_ragged,
                .num_heads = static_cast<std::uint32_t>(spec.num_kv_heads),
-               .head_dim = static_cast<std::uint32_t>(spec.head_dim), .seed = spec.seed},
+               .head_dim = static_cast<std::uint32_t>(spec.head_dim),
+               .seed = spec.seed},
         tokens_per_page(page_sizes(paged_)),
         keys(paged_, "keys", tokens_per_page),
         values(paged_, "values", tokens_per_page) {

@@ -29,8 +29,8 @@ inline std::vector<BFloat16> random_bf16(std::uint64_t seed, std::string_view na
   return values;
 }
 
-/// |found - expected| / |expected| over a row, by the Euclidean norm. NaN in one and not in the other is infinitely far;
-/// where both are NaN, or the same infinity, they agree.
+/// |found - expected| / |expected| over a row, by the Euclidean norm. NaN in one and not in the other is infinitely
+/// far; where both are NaN, or the same infinity, they agree.
 inline double row_error(std::span<const BFloat16> found, std::span<const BFloat16> expected) {
   double difference = 0, size = 0;
   for (std::size_t i = 0; i < found.size(); ++i) {
