@@ -27,9 +27,10 @@ OperationCost OperationCosts::attend_linear(std::uint64_t queries) const {
   const auto q = static_cast<std::uint64_t>(g_.num_query_heads) * g_.head_dim;
   const auto f = static_cast<std::uint64_t>(g_.intermediate);
   const auto element = static_cast<std::uint64_t>(g_.weight_element_bytes);
-  const std::uint64_t weights = q * h + 3 * h * f + h;
-  return {.flops = 2.0 * as_double(queries) * as_double(q * h + 3 * h * f),
-          .bytes_moved = Bytes{element * (weights + queries * (q + 4 * h + 3 * f))}};
+  const auto mlp = static_cast<std::uint64_t>(g_.mlp_matrices);
+  const std::uint64_t weights = q * h + mlp * h * f + h;
+  return {.flops = 2.0 * as_double(queries) * as_double(q * h + mlp * h * f),
+          .bytes_moved = Bytes{element * (weights + queries * (q + 4 * h + mlp * f))}};
 }
 
 OperationCost OperationCosts::attend_attention(std::uint64_t queries, std::uint64_t own_before, std::uint64_t k_tokens,

@@ -18,7 +18,7 @@ class OperationCosts {
 
   /// Norm, QKV with bias, RoPE and the append of own K and V, for `queries` own tokens.
   OperationCost project(std::uint64_t queries) const;
-  /// Output projection, norm and the gated MLP.
+  /// Output projection, norm and the MLP, gated or not.
   OperationCost attend_linear(std::uint64_t queries) const;
   /// `queries` own tokens, of which `own_before` came before this block, over kept prefix tokens and causally
   /// themselves.

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/base/json.hpp"
 #include "core/base/units.hpp"
@@ -12,6 +13,7 @@ namespace reprefill {
 
 struct ModelGeometry {
   std::string name;
+  std::string family = "qwen2";  // model_type of config.json
   int num_layers = 0;
   int hidden = 0;
   int num_query_heads = 0;
@@ -23,6 +25,13 @@ struct ModelGeometry {
   int max_position_embeddings = 0;
   int kv_element_bytes = 2;      // the store's dtype, bf16 (design 7)
   int weight_element_bytes = 2;  // from torch_dtype; bf16 where the file names none
+  int mlp_matrices = 3;          // gate, up and down; 2 without a gate
+  bool qkv_bias = true;
+  bool other_bias = false;  // of the output projection and the MLP
+  bool norm_bias = false;   // LayerNorm rather than RMSNorm
+  int norms_per_layer = 2;
+  int head_norms = 0;     // vectors of head_dim a layer: Qwen3 normalises queries and keys
+  int position_rows = 0;  // of a learned position embedding
 
   int group_size() const { return num_query_heads / num_kv_heads; }
 
@@ -38,7 +47,7 @@ struct ModelGeometry {
   /// Throws ConfigError for a head that the model does not have.
   int num_probed_kv_heads(std::span<const int> query_heads) const;
 
-  /// Weights of one decoder layer: QKV with bias, output projection, gate, up, down, two norms.
+  /// Weights of one decoder layer: QKV, output projection, MLP, norms, with their biases.
   std::uint64_t params_per_layer() const;
   std::uint64_t embedding_params() const { return static_cast<std::uint64_t>(vocab) * hidden; }
   /// Without the embedding and an untied lm_head; the final norm is in it.
@@ -51,12 +60,14 @@ struct ModelGeometry {
   Bytes weight_bytes() const { return Bytes{params() * static_cast<std::uint64_t>(weight_element_bytes)}; }
 };
 
-/// Reads a Qwen2 or Qwen2.5 `config.json` as published, or one of the project's scenarios/models (same keys, and `name`
+/// Reads a `config.json` as published, of any family in `decoder_families()` (MHA or GQA), or one of the project's scenarios/models (same keys, and `name`
 /// and `source`). Published files hold many other keys, which are ignored; in a file with `source` unknown keys are
 /// refused. `head_dim` may be absent: hidden_size / num_attention_heads. `sliding_window` counts only where
 /// `use_sliding_window` is true, and is refused then, as is a quantised checkpoint. The name of a published file is its
 /// folder's. Throws ConfigError naming file, key, what was found and what is allowed.
 ModelGeometry read_model_config(const std::filesystem::path& path);
+/// Values of model_type that the simulator knows. The engine runs qwen2 only.
+std::vector<std::string> decoder_families();
 Json write_model(const ModelGeometry& geometry);
 
 }  // namespace reprefill

@@ -64,6 +64,9 @@ void read_end_ids(const JsonValue& config, std::vector<std::int32_t>& ids) {
 }
 
 void refuse_other_architectures(const JsonValue& config) {
+  if (config.key("model_type").as_string() != "qwen2") {
+    config.key("model_type").fail_expected("qwen2: the engine runs Qwen2 and Qwen2.5 (the simulator takes more)");
+  }
   if (has_value(config, "hidden_act") && config.key("hidden_act").as_string() != "silu") {
     config.key("hidden_act").fail_expected("silu");
   }

@@ -8,10 +8,9 @@
 
 namespace reprefill::engine {
 
-/// A regular expression of the kind that Hugging Face's library gives to Oniguruma, run by PCRE2 (pattern.hpp).
-/// Letters and numbers are those of PCRE2's Unicode version. Debian 12's PCRE2 10.42 and the Oniguruma 6.9.8 of
-/// tokenizers up to 0.21.0 both know Unicode 14 and agree on every code point; later tokenizers count as letters and
-/// numbers what Unicode 15 and 16 added, too.
+/// A regular expression of the kind that Hugging Face's library gives to Oniguruma, run by PCRE2 (pattern.hpp). Letters
+/// and numbers are those of Unicode 16, as in tokenizers 0.23.2; versions up to 0.21.0 know Unicode 14
+/// (Oniguruma 6.9.8) and cut otherwise behind letters and around digits that were assigned since.
 class PreTokenizer {
  public:
   /// Throws ConfigError, naming `origin`, for a pattern that is not supported.

@@ -53,7 +53,8 @@ struct Tile {
       for (int i = 0; i < kBatch; ++i) from[i] = row_pointer(batch + first_row + i * kRowsAtOnce);
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
-        copy_async(chunk(tile, batch + first_row + i * kRowsAtOnce, column), from[i] + column * 8, from[i] != nullptr);
+        const BFloat16* chunk_from = from[i] == nullptr ? nullptr : from[i] + column * 8;
+        copy_async(chunk(tile, batch + first_row + i * kRowsAtOnce, column), chunk_from, from[i] != nullptr);
       }
     }
   }

@@ -64,6 +64,19 @@ struct Fiber {
   std::vector<std::vector<AsyncCopy>> groups;
   void* fake_stack = nullptr;  // ASan's
 
+  /// Ready to run `entry` from its beginning.
+  void start(const Index3& own_thread, void (*entry)()) {
+    thread = own_thread;
+    is_done = false;
+    waits_at = nullptr;
+    open_copies.clear();
+    groups.clear();
+    getcontext(&context);
+    context.uc_stack.ss_sp = stack.get();
+    context.uc_stack.ss_size = kStackBytes;
+    context.uc_link = nullptr;
+    makecontext(&context, entry, 0);
+  }
   bool can_run() const { return !is_done && (waits_at == nullptr || waits_at->generation >= waits_for_generation); }
 };
 
@@ -184,19 +197,7 @@ void Grid::run_block() {
   std::memset(shared_.get(), 0xff, shape_.shared_bytes);  // NaN in every format: reading what nobody wrote shows
   barrier_ = {.expected = shape_.block_threads};
   for (Warp& warp : warps_) warp = Warp{.barrier = {.expected = kWarpLanes}};
-  for (unsigned i = 0; i < fibers_.size(); ++i) {
-    Fiber& fiber = fibers_[i];
-    fiber.thread = {i, 0, 0};
-    fiber.is_done = false;
-    fiber.waits_at = nullptr;
-    fiber.open_copies.clear();
-    fiber.groups.clear();
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.get();
-    fiber.context.uc_stack.ss_size = kStackBytes;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, &Grid::enter, 0);
-  }
+  for (unsigned i = 0; i < fibers_.size(); ++i) fibers_[i].start({i, 0, 0}, &Grid::enter);
 
   std::vector<unsigned> order(fibers_.size());
   std::iota(order.begin(), order.end(), 0u);

@@ -76,7 +76,9 @@ TEST(ModelGeometry, ResolvedModelNamesEverythingThatDecidesAResult) {
   EXPECT_EQ(json.at("num_kv_heads"), 2);
   EXPECT_EQ(json.at("tied_embeddings"), true);
   EXPECT_EQ(json.at("kv_element_bytes"), 2);
-  EXPECT_EQ(json.size(), 12u);
+  EXPECT_EQ(json.at("family"), "qwen2");
+  EXPECT_EQ(json.at("mlp_matrices"), 3);
+  EXPECT_EQ(json.size(), 14u);
 }
 
 }  // namespace

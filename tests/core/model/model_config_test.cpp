@@ -109,7 +109,7 @@ TEST_F(ModelConfig, TheSlidingWindowCountsOnlyWhereItIsUsed) {
 
 TEST_F(ModelConfig, AnotherModelTypeIsRefusedWithTheAllowedOnes) {
   Json json = published();
-  for (const char* type : {"llama", "qwen2_moe", "Qwen2", ""}) {
+  for (const char* type : {"gpt_neox", "qwen2_moe", "Qwen2", ""}) {
     json["model_type"] = type;
     expect_refused(json, "model_type", fmt::format("found \"{}\"", type), "allowed: qwen2");
   }

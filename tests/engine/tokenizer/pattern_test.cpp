@@ -41,6 +41,12 @@ TEST(PreTokenizer, TheMongolianVowelSeparatorIsNoBlank) {
                     "b"}));
 }
 
+TEST(PreTokenizer, LettersAndNumbersAreThoseOfUnicode16) {
+  const std::string garay_letter = "\xf0\x90\xb5\x8a", garay_digit = "\xf0\x90\xb5\x80";  // U+10D4A, U+10D40
+  EXPECT_EQ(pieces_of(kQwenPattern, "a" + garay_letter + "'s"), (Pieces{"a" + garay_letter, "'s"}));
+  EXPECT_EQ(pieces_of(kQwenPattern, " " + garay_digit + garay_digit), (Pieces{" ", garay_digit, garay_digit}));
+}
+
 TEST(PreTokenizer, WhatLiesBetweenMatchesIsAPieceToo) {
   EXPECT_EQ(pieces_of("b+", "abbcb"), (Pieces{"a", "bb", "c", "b"}));
   EXPECT_EQ(pieces_of("b*",
@@ -56,18 +62,18 @@ TEST(PreTokenizer, APatternThatTriesEverythingEnds) {
 
 TEST(Pattern, WhatTheTwoEnginesReadDifferentlyIsRefused) {
   for (const std::string pattern :
-       {R"(\w+)",     R"(\bx)",    "a.b",           "^a",      "a$",      "(a)",   "(?<n>a)",
-        "(?i)a",      "(?m:a)",    "(?<=a)b",       "a{,3}",   "a{2}+",   "a{2}?", "a**",
-        R"(\p{Han})", R"(\p{^L})", R"(\pL)",        "[a[b]]",  "[a&&b]",  "[]a]",  R"([\s-z])",
-        R"([\S])",    "a)",        "(?:a",          "[a",      "\\",      R"(\1)", R"(\h)",
-        R"(\R)",      "(?i:[a])",  R"((?i:\p{L}))", "(?i:ss)", "(?i:FI)", "*a",    "(?>a)"}) {
+       {R"(\w+)",    R"(\bx)", "a.b",    "^a",     "a$",    "(a)",        "(?<n>a)",       "(?i)a",    "(?m:a)",
+        "(?<=a)b",   "a{,3}",  "a{2}+",  "a{2}?",  "a**",   R"(\p{Han})", R"(\p{Lu})",     R"(\P{L})", R"(\d)",
+        R"(\p{^L})", R"(\pL)", "[a[b]]", "[a&&b]", "[]a]",  R"([\s-z])",  R"([\S])",       "a)",       "(?:a",
+        "[a",        "\\",     R"(\1)",  R"(\h)",  R"(\R)", "(?i:[a])",   R"((?i:\p{L}))", "(?i:ss)",  "(?i:FI)",
+        "*a",        "(?>a)"}) {
     EXPECT_THROW(PreTokenizer(pattern, "test"), ConfigError) << pattern;
   }
 }
 
 TEST(Pattern, WhatTheyReadAlikeIsTaken) {
   for (const std::string pattern :
-       {R"(\p{Lu}?[\p{Ll}\-_.]++|\d{1,3}|x*?y|(?:a|b)?c{2,}(?=d)(?!e)|\.)", "a{2}", "[^a-z]", R"(\[)"}) {
+       {R"(\p{L}?[\p{L}\-_.]++|\p{N}{1,3}|x*?y|(?:a|b)?c{2,}(?=d)(?!e)|\.)", "a{2}", "[^a-z]", R"(\[)"}) {
     EXPECT_NO_THROW(PreTokenizer(pattern, "test")) << pattern;
   }
 }
