@@ -113,7 +113,9 @@ Located Placement::find_source(OpContext context, PieceKey part, CopyRoute route
   }
   if (route == CopyRoute::host_tier_to_gpu || route == CopyRoute::gpu_to_host_tier) {
     if (Located found = find(departing_, part)) {
-      departing_.erase(part.packed);
+      // With several in flight another request's hit may be copied before the move that the part is waiting for.
+      const bool completes_move = route == CopyRoute::gpu_to_host_tier || tier_of(part) == cache::Tier::gpu;
+      if (completes_move) departing_.erase(part.packed);
       return found;
     }
   }

@@ -173,8 +173,9 @@ void RealMachine::harvest_lanes(std::vector<Work*>& done) {
 void RealMachine::harvest_reads(std::vector<Work*>& done) {
   finished_reads_.clear();
   options_.reads->harvest(finished_reads_);
+  // Before anything is thrown: the destructor waits for what is in flight.
+  for (const FinishedRead& finished : finished_reads_) reads_in_flight_.erase(finished.tag);
   for (const FinishedRead& finished : finished_reads_) {
-    reads_in_flight_.erase(finished.tag);
     if (finished.failure) std::rethrow_exception(finished.failure);
     auto* read = static_cast<Read*>(finished.tag);
     read->span.start = finished.start;

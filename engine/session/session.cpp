@@ -315,6 +315,7 @@ const SoftwarePath& Session::path() const { return impl_->environment.path; }
 const Json& Session::resolved() const { return impl_->resolved; }
 std::string Session::describe_storage() const { return impl_->reads ? impl_->reads->describe() : "no reads"; }
 const cache::DecisionLog& Session::decisions() const { return impl_->decisions; }
+const cache::DecisionLog& Session::identification_decisions() const { return impl_->identification_decisions; }
 Bytes Session::device_peak() const { return impl_->machine->device_peak(); }
 Bytes Session::host_peak() const { return impl_->machine->host_peak(); }
 

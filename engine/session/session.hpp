@@ -87,6 +87,7 @@ class Session {
   /// What stands behind the reads: file system, direct or buffered, registered or not.
   std::string describe_storage() const;
   const cache::DecisionLog& decisions() const;
+  const cache::DecisionLog& identification_decisions() const;
   Bytes device_peak() const;
   Bytes host_peak() const;
 

@@ -14,7 +14,7 @@
 namespace reprefill::engine {
 namespace {
 
-constexpr std::size_t kJitStackStartBytes = 32u << 10;
+constexpr std::size_t kJitStackStartBytes = 256u << 10;
 constexpr std::size_t kJitStackLimitBytes = 512u << 20;
 constexpr std::uint64_t kMatchSteps = 10'000'000;
 constexpr std::uint64_t kMatchStepsPerByte = 16;
@@ -31,24 +31,23 @@ std::string message_of(int error) {
 class Matcher {
  public:
   Matcher(const pcre2_code* code, std::size_t text_bytes)
-      : code_(code),
-        data_(pcre2_match_data_create(1, nullptr)),
-        context_(pcre2_match_context_create(nullptr)),
-        stack_(pcre2_jit_stack_create(kJitStackStartBytes, kJitStackLimitBytes, nullptr)) {
-    if (!data_ || !context_ || !stack_) throw std::bad_alloc();
+      : code_(code), data_(pcre2_match_data_create(1, nullptr)), context_(pcre2_match_context_create(nullptr)) {
+    if (!data_ || !context_) throw std::bad_alloc();
     // A run of ten million blanks takes as many steps back, which the limit's default would not allow. Patterns that
     // try everything still end.
     const std::uint64_t steps = kMatchSteps + kMatchStepsPerByte * std::uint64_t{text_bytes};
     pcre2_set_match_limit(context_.get(), static_cast<std::uint32_t>(std::min<std::uint64_t>(steps, UINT32_MAX)));
-    pcre2_jit_stack_assign(context_.get(), nullptr, stack_.get());
   }
 
   struct Range {
     std::size_t first, last;
   };
   std::optional<Range> find(std::string_view text, std::size_t from) {
-    const int result = pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from,
-                                   PCRE2_NO_UTF_CHECK, data_.get(), context_.get());
+    int result = match(text, from);
+    if (result == PCRE2_ERROR_JIT_STACKLIMIT && !stack_) {
+      grow_stack();
+      result = match(text, from);
+    }
     if (result == PCRE2_ERROR_NOMATCH) return std::nullopt;
     if (result == PCRE2_ERROR_MATCHLIMIT) {
       throw ConfigError(fmt::format("the pre_tokenizer pattern takes too many steps at byte {} of a text", from));
@@ -61,6 +60,18 @@ class Matcher {
   }
 
  private:
+  int match(std::string_view text, std::size_t from) {
+    return pcre2_match(code_, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), from, PCRE2_NO_UTF_CHECK,
+                       data_.get(), context_.get());
+  }
+
+  /// Few texts need more than the 32 KiB of the thread's own stack that PCRE2 takes.
+  void grow_stack() {
+    stack_.reset(pcre2_jit_stack_create(kJitStackStartBytes, kJitStackLimitBytes, nullptr));
+    if (!stack_) throw std::bad_alloc();
+    pcre2_jit_stack_assign(context_.get(), nullptr, stack_.get());
+  }
+
   struct Free {
     void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
     void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }

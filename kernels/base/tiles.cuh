@@ -41,7 +41,8 @@ struct Tile {
   /// Starts copies of kRows rows by all threads of the block. row_pointer(row) is the row's first element, or null for
   /// a row of zeros. Pointers are collected first, so that their loads are under way together.
   template <int kRows, typename RowPointer>
-  __device__ __forceinline__ static void load_rows(std::byte* tile, const RowPointer& row_pointer) {
+  __device__ __forceinline__ static void load_rows(std::byte* tile, const BFloat16* valid,
+                                                   const RowPointer& row_pointer) {
     constexpr int kRowsAtOnce = kTileThreads / kChunks;
     constexpr int kBatch = kRows / kRowsAtOnce < 8 ? kRows / kRowsAtOnce : 8;
     static_assert(kRows % (kRowsAtOnce * kBatch) == 0);
@@ -53,7 +54,7 @@ struct Tile {
       for (int i = 0; i < kBatch; ++i) from[i] = row_pointer(batch + first_row + i * kRowsAtOnce);
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
-        const BFloat16* chunk_from = from[i] == nullptr ? nullptr : from[i] + column * 8;
+        const BFloat16* chunk_from = from[i] == nullptr ? valid : from[i] + column * 8;
         copy_async(chunk(tile, batch + first_row + i * kRowsAtOnce, column), chunk_from, from[i] != nullptr);
       }
     }

@@ -61,14 +61,6 @@ class AttentionBlock {
     const std::uint32_t last_row = first_row_ + kRows < task.num_rows ? first_row_ + kRows : task.num_rows;
     num_own_ = task.arguments.first_query + task.group.quotient(last_row - 1) + 1;
     num_prefix_tiles_ = (slots_.num_slots + kTileKeys - 1) / kTileKeys;
-#pragma unroll
-    for (int m = 0; m < kMTiles; ++m) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const std::uint32_t row = warp_first_row() + static_cast<std::uint32_t>(device::fragment_row(m, half * 2));
-        visible_own_[m][half] = task.arguments.first_query + task.group.quotient(row) + 1;
-      }
-    }
     clear();
   }
 
@@ -120,7 +112,7 @@ class AttentionBlock {
   }
 
   __device__ __forceinline__ void load_queries() {
-    Rows::template load_rows<kRows>(shared_, [&](int row) -> const BFloat16* {
+    Rows::template load_rows<kRows>(shared_, task_.arguments.queries, [&](int row) -> const BFloat16* {
       const std::uint32_t idx = first_row_ + static_cast<std::uint32_t>(row);
       return idx < task_.num_rows ? task_.arguments.queries + task_.query_offset(kv_head_, idx) : nullptr;
     });
@@ -148,13 +140,13 @@ class AttentionBlock {
     const PagedKv& prefix = task_.arguments.prefix;
     const std::uint64_t token_stride = static_cast<std::uint32_t>(task_.arguments.num_kv_heads * kHeadDim);
     const std::uint64_t head_offset = static_cast<std::uint32_t>(kv_head_ * kHeadDim);
-    Rows::template load_rows<kTileKeys>(keys(stage), [&](int row) -> const BFloat16* {
+    Rows::template load_rows<kTileKeys>(keys(stage), task_.arguments.queries, [&](int row) -> const BFloat16* {
       const std::uint32_t slot = first_slot + static_cast<std::uint32_t>(row);
       const auto place = slots_.place(slot);
       if (!has_logit(slot, place)) return nullptr;
       return device::load_pointer(prefix.key_pages + place.page) + place.offset * token_stride + head_offset;
     });
-    Rows::template load_rows<kTileKeys>(values(stage), [&](int row) -> const BFloat16* {
+    Rows::template load_rows<kTileKeys>(values(stage), task_.arguments.queries, [&](int row) -> const BFloat16* {
       const std::uint32_t slot = first_slot + static_cast<std::uint32_t>(row);
       const auto place = slots_.place(slot);
       if (!has_logit(slot, place)) return nullptr;
@@ -178,8 +170,9 @@ class AttentionBlock {
       const std::uint32_t key = first_key + static_cast<std::uint32_t>(row);
       return key < num_own_ ? base + key * token_stride + head_offset : nullptr;
     };
-    Rows::template load_rows<kTileKeys>(keys(stage), [&](int row) { return row_of(task_.arguments.own_keys, row); });
-    Rows::template load_rows<kTileKeys>(values(stage),
+    Rows::template load_rows<kTileKeys>(keys(stage), task_.arguments.queries,
+                                        [&](int row) { return row_of(task_.arguments.own_keys, row); });
+    Rows::template load_rows<kTileKeys>(values(stage), task_.arguments.queries,
                                         [&](int row) { return row_of(task_.arguments.own_values, row); });
   }
 
@@ -200,23 +193,28 @@ class AttentionBlock {
       }
     }
     const std::uint32_t first = (is_prefix ? tile : tile - num_prefix_tiles_) * kTileKeys;
-    const std::uint32_t least_visible = is_prefix ? slots_.num_slots : warp_visible_own();
+    const std::uint32_t least_visible = is_prefix ? slots_.num_slots : visible_own(warp_first_row());
     if (first + kTileKeys <= least_visible) return;
 #pragma unroll
     for (int m = 0; m < kMTiles; ++m) {
 #pragma unroll
-      for (int n = 0; n < kNTiles; ++n) {
+      for (int half = 0; half < 2; ++half) {
+        const std::uint32_t row = warp_first_row() + static_cast<std::uint32_t>(device::fragment_row(m, half * 2));
+        const std::uint32_t visible = is_prefix ? slots_.num_slots : visible_own(row);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const std::uint32_t visible = is_prefix ? slots_.num_slots : visible_own_[m][i >> 1];
-          if (first + static_cast<std::uint32_t>(device::fragment_column(n, i)) >= visible) logits[m][n][i] = -INFINITY;
+        for (int n = 0; n < kNTiles; ++n) {
+#pragma unroll
+          for (int i = 2 * half; i < 2 * half + 2; ++i) {
+            const std::uint32_t key = first + static_cast<std::uint32_t>(device::fragment_column(n, i));
+            if (key >= visible) logits[m][n][i] = -INFINITY;
+          }
         }
       }
     }
   }
-  /// Own keys that the warp's first row sees: no other sees fewer.
-  __device__ __forceinline__ std::uint32_t warp_visible_own() const {
-    return task_.arguments.first_query + task_.group.quotient(warp_first_row()) + 1;
+  /// Own keys that a row sees; no later row sees fewer.
+  __device__ __forceinline__ std::uint32_t visible_own(std::uint32_t row) const {
+    return task_.arguments.first_query + task_.group.quotient(row) + 1;
   }
   __device__ __forceinline__ void mask_dropped(float (&logits)[kMTiles][kNTiles][4], int stage) const {
 #pragma unroll
@@ -233,6 +231,7 @@ class AttentionBlock {
   /// Logits to probabilities, relative to the rows' maximum so far, which earlier sums and outputs are brought to.
   __device__ __forceinline__ void update_softmax(float (&logits)[kMTiles][kNTiles][4]) {
     const float to_log2 = task_.arguments.scale * kLog2E;
+    float rescale[kMTiles][2];
 #pragma unroll
     for (int m = 0; m < kMTiles; ++m) {
 #pragma unroll
@@ -245,7 +244,7 @@ class AttentionBlock {
         highest = device::quad_max(highest);
         // All masked so far: any finite reference gives zeros.
         const float reference = highest == -INFINITY ? 0.0f : highest * to_log2;
-        const float rescale = device::exp2_fast(maximum_[m][half] * to_log2 - reference);
+        rescale[m][half] = device::exp2_fast(maximum_[m][half] * to_log2 - reference);
         maximum_[m][half] = highest;
         float added = 0;
 #pragma unroll
@@ -256,12 +255,24 @@ class AttentionBlock {
             added += logits[m][n][i];
           }
         }
-        sum_[m][half] = sum_[m][half] * rescale + added;
+        sum_[m][half] = sum_[m][half] * rescale[m][half] + added;
+      }
+    }
+    rescale_output(rescale);
+  }
+
+  /// Left out where it would multiply by one throughout the warp: over long prefixes maxima soon stay as they are.
+  __device__ __forceinline__ void rescale_output(const float (&rescale)[kMTiles][2]) {
+    bool has_change = false;
 #pragma unroll
-        for (int n = 0; n < kDimTiles; ++n) {
-          out_[m][n][2 * half] *= rescale;
-          out_[m][n][2 * half + 1] *= rescale;
-        }
+    for (int m = 0; m < kMTiles; ++m) has_change = has_change || rescale[m][0] != 1.0f || rescale[m][1] != 1.0f;
+    if (__ballot_sync(device::kAllLanes, has_change) == 0) return;
+#pragma unroll
+    for (int m = 0; m < kMTiles; ++m) {
+#pragma unroll
+      for (int n = 0; n < kDimTiles; ++n) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) out_[m][n][i] *= rescale[m][i >> 1];
       }
     }
   }
@@ -371,7 +382,6 @@ class AttentionBlock {
   int kv_head_, split_;
   std::uint32_t num_own_;  // own keys that the block's last row sees
   std::uint32_t num_prefix_tiles_;
-  std::uint32_t visible_own_[kMTiles][2];
   float out_[kMTiles][kDimTiles][4];
   float maximum_[kMTiles][2];  // of raw logits
   float sum_[kMTiles][2];      // of this lane's columns

@@ -97,13 +97,13 @@ void check(const ChunkAttention& a) {
   const bool has_mask = a.prefix.keep_k != nullptr || a.prefix.keep_v != nullptr;
   check_shape(!has_mask || a.prefix.mask_stride >= tokens.num_slots, "chunk_attention: masks of {} slots for {}",
               a.prefix.mask_stride, tokens.num_slots);
-  check_shape(tokens.num_slots == 0 || (a.prefix.key_pages != nullptr && a.prefix.value_pages != nullptr),
-              "chunk_attention: pages are null");
 }
 
 void check_pointers(const ChunkAttention& a, std::size_t needed_bytes) {
   check_shape(a.queries != nullptr && a.own_keys != nullptr && a.own_values != nullptr && a.out != nullptr,
               "chunk_attention: a pointer is null");
+  check_shape(a.prefix.tokens.num_slots == 0 || (a.prefix.key_pages != nullptr && a.prefix.value_pages != nullptr),
+              "chunk_attention: pages are null");
   check_shape(needed_bytes == 0 || (a.workspace != nullptr && a.workspace_bytes >= needed_bytes),
               "chunk_attention: a workspace of {} bytes, {} are needed", a.workspace_bytes, needed_bytes);
 }

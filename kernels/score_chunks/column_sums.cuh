@@ -26,7 +26,7 @@ class ColumnSumBlock {
   __device__ __forceinline__ void run() {
     if (first_slot_ >= slots_.num_slots) return;
     const std::uint32_t num_tiles = (num_rows_ + kTileRows - 1) / kTileRows;
-    Rows::template load_rows<kBlockRows>(shared_, [&](int i) -> const BFloat16* {
+    Rows::template load_rows<kBlockRows>(shared_, task_.valid_address(), [&](int i) -> const BFloat16* {
       const std::uint32_t slot = first_slot_ + static_cast<std::uint32_t>(i);
       const auto place = slots_.place(slot);
       return slots_.holds(slot, place) ? task_.stored_key(group_, place) : nullptr;
@@ -54,7 +54,7 @@ class ColumnSumBlock {
 
   __device__ __forceinline__ void load_tile(std::uint32_t tile, int stage) {
     const std::uint32_t first = tile * kTileRows;
-    Rows::template load_rows<kTileRows>(queries(stage), [&](int i) -> const BFloat16* {
+    Rows::template load_rows<kTileRows>(queries(stage), task_.valid_address(), [&](int i) -> const BFloat16* {
       const std::uint32_t row = first + static_cast<std::uint32_t>(i);
       return row < num_rows_ ? task_.query(group_, row) : nullptr;
     });

@@ -43,7 +43,7 @@ class RowSumBlock {
     const std::uint32_t begin = static_cast<std::uint32_t>(split_) * per_split;
     const std::uint32_t end = begin + per_split < num_tiles ? begin + per_split : num_tiles;
     if (begin < end) {
-      Rows::template load_rows<kBlockRows>(shared_, [&](int i) -> const BFloat16* {
+      Rows::template load_rows<kBlockRows>(shared_, task_.valid_address(), [&](int i) -> const BFloat16* {
         const std::uint32_t idx = first_row_ + static_cast<std::uint32_t>(i);
         return idx < num_rows_ ? task_.query(group_, idx) : nullptr;
       });
@@ -78,7 +78,7 @@ class RowSumBlock {
   __device__ __forceinline__ void load_tile(std::uint32_t tile, int stage) {
     if (tile < num_prefix_tiles_) {
       const std::uint32_t first = tile * kTileRows;
-      Rows::template load_rows<kTileRows>(keys(stage), [&](int i) -> const BFloat16* {
+      Rows::template load_rows<kTileRows>(keys(stage), task_.valid_address(), [&](int i) -> const BFloat16* {
         const std::uint32_t slot = first + static_cast<std::uint32_t>(i);
         const auto place = slots_.place(slot);
         return slots_.holds(slot, place) ? task_.stored_key(group_, place) : nullptr;
@@ -88,7 +88,7 @@ class RowSumBlock {
       }
     } else {
       const std::uint32_t first = (tile - num_prefix_tiles_) * kTileRows;
-      Rows::template load_rows<kTileRows>(keys(stage), [&](int i) -> const BFloat16* {
+      Rows::template load_rows<kTileRows>(keys(stage), task_.valid_address(), [&](int i) -> const BFloat16* {
         const std::uint32_t key = first + static_cast<std::uint32_t>(i);
         return key < num_own_ ? task_.own_key(group_, key) : nullptr;
       });

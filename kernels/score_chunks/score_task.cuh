@@ -38,6 +38,10 @@ struct ScoreTask {
     return arguments.queries + (std::uint64_t{query} * static_cast<std::uint32_t>(arguments.num_query_heads) + head) *
                                    static_cast<std::uint32_t>(arguments.head_dim);
   }
+  /// Never read from: see Tile::load_rows. Without queries there are still pages.
+  __device__ __forceinline__ const BFloat16* valid_address() const {
+    return arguments.queries != nullptr ? arguments.queries : device::load_pointer(arguments.prefix.pages);
+  }
   __device__ __forceinline__ const BFloat16* stored_key(int group, const device::SlotMap::Place& place) const {
     const std::uint64_t row = std::uint64_t{place.offset} * arguments.prefix.num_heads +
                               static_cast<std::uint32_t>(arguments.groups[group].stored_head);

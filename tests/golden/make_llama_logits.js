@@ -95,7 +95,8 @@ async function main() {
     const golden = await computeGolden(llama, path.join(gguf, file), input, versions);
     fs.writeFileSync(path.join(out, name, "golden.json"), JSON.stringify(golden) + "\n");
     console.log(`${name}: rms ${golden.rms}, margins ${Math.min(...golden.greedy_margins)} to ` +
-                `${Math.max(...golden.greedy_margins)}, ${new Set(golden.top).size} distinct tops, ${new Set(golden.greedy).size} distinct greedy tokens`);
+                `${Math.max(...golden.greedy_margins)}, ${new Set(golden.top).size} distinct tops, ` +
+                `${new Set(golden.greedy).size} distinct greedy tokens`);
   }
   await llama.dispose();
 }

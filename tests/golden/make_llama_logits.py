@@ -7,9 +7,9 @@
 
 Needs Python alone. Each model becomes OUT/NAME/config.json with bf16 safetensors, which are committed, and under --gguf
 NAME.gguf (the same values, widened) with NAME.prompt.json; make_llama_logits.js turns the latter into
-OUT/NAME/golden.json. Weights are random, with scales at which attention is neither
-uniform nor a single token and logits spread over several units. The values depend on the seed alone: Python's random.gauss is the
-same on every machine with the same libm.
+OUT/NAME/golden.json. Weights are random, with scales at which attention is neither uniform nor a single token and
+logits spread over several units. They depend on the seed, and on libm through Python's random.gauss; golden.json also
+on the instruction set, for which llama.cpp picks its kernels: make both anew together.
 
 llama.cpp pairs the halves of a head in Qwen2's RoPE, as Hugging Face does: q and k need no permutation. It wants
 hidden == heads * head_dim, so the GGUF of a narrower model is padded with zeros to 4 times its hidden size. The mean of
@@ -197,6 +197,8 @@ def gguf_value(value):
 def pads_hidden(model):
     query = model["heads"] * model["head_dim"]
     assert query in (model["hidden"], 4 * model["hidden"])
+    assert model["hidden"] not in (model["kv_heads"] * model["head_dim"], model["intermediate"], VOCAB) or \
+        query == model["hidden"], "write_gguf tells the hidden extent by its size"
     return query != model["hidden"]
 
 
@@ -232,7 +234,6 @@ def write_gguf(path, name, model, tensors):
     data = b""
     for _, gguf_name, tensor in tensors:
         padded = pads_hidden(model)
-        # No other extent of these models is the hidden size where it is padded; a bias is never.
         shape = [model["heads"] * model["head_dim"] if extent == model["hidden"] else extent for extent in tensor.shape]
         dims = list(reversed(shape))
         head += gguf_string(gguf_name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, GGML_TYPE_F32, len(data))

@@ -1,18 +1,16 @@
 #!/usr/bin/env python3
-"""Writes tokenizer_qwen2.5.jsonl: awkward texts and the ids that Hugging Face's tokenizers gives them.
+"""Writes tokenizer_awkward.jsonl: texts that tokenizers trip over and the ids that Hugging Face's library gives them.
 
-    python3 make_tokenizer_golden.py /path/to/qwen2.5/tokenizer.json > tokenizer_qwen2.5.jsonl
+    python3 make_tokenizer_golden.py /path/to/qwen2.5/tokenizer.json > tokenizer_awkward.jsonl
 
-Needs the package `tokenizers`. The texts are made here, the same on every machine (own generator, no unicodedata). The
-first line says which version made the file. Only characters of Unicode 14 and ones that no version up to 16 assigned are
-in the texts: the pattern's letters and numbers are those of Oniguruma, whose Unicode version changed from 14 to 16
-between tokenizers 0.21.0 and 0.21.1.
+Needs the package `tokenizers`; without the path it writes the texts alone, for another binding of that library (the
+committed file: the npm package, which make_tokenizer_golden.js uses too). Texts are the same on every machine (own
+generator, no unicodedata) and hold no character that was assigned after Unicode 14: the pattern's letters and numbers
+changed from 14 to 16 between tokenizers 0.21.0 and 0.21.1.
 """
 
 import json
 import sys
-
-import tokenizers
 
 SOURCE_CODE = '''#include <vector>
 template <typename T>
@@ -102,8 +100,14 @@ def texts():
 
 
 def main():
+    if len(sys.argv) < 2:
+        for text in texts():
+            print(json.dumps({"text": text}))
+        return
+    import tokenizers
+
     tokenizer = tokenizers.Tokenizer.from_file(sys.argv[1])
-    print(json.dumps({"made_by": f"tokenizers {tokenizers.__version__}", "script": "make_tokenizer_golden.py"}))
+    print(json.dumps({"made_by": f"tokenizers {tokenizers.__version__}"}))
     for text in texts():
         # ASCII alone: JSON's escapes survive every editor and terminal.
         print(json.dumps({"text": text, "ids": tokenizer.encode(text, add_special_tokens=False).ids}))

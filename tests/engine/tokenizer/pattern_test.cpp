@@ -56,6 +56,11 @@ TEST(PreTokenizer, WhatLiesBetweenMatchesIsAPieceToo) {
       << "empty matches make no pieces";
 }
 
+TEST(PreTokenizer, LongMatchesOfRepeatedGroupsHaveTheStackTheyNeed) {
+  const std::string text(200'000, 'a');
+  EXPECT_EQ(pieces_of("(?:ab?|a)+", text), (Pieces{text}));
+}
+
 TEST(PreTokenizer, APatternThatTriesEverythingEnds) {
   EXPECT_THROW(pieces_of("(?:a*)*b|(?:a|aa|aaa)+c", std::string(200, 'a')), ConfigError);
 }

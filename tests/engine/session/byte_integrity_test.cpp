@@ -1,0 +1,188 @@
+// Selections do not depend on caches: whatever tier a piece came from, the logits must be the same to the last bit.
+#include <gtest/gtest.h>
+
+#include "core/record/timeline.hpp"
+#include "engine/store/verify.hpp"
+#include "tests/engine/session/session_fixture.hpp"
+
+namespace reprefill::engine {
+namespace {
+
+using namespace test_support;
+using pipeline::PathKind;
+
+class ByteIntegrity : public testing::TestWithParam<std::tuple<Variant, PathKind>> {
+ protected:
+  static void SetUpTestSuite() { small_ = new SmallModel; }
+  static void TearDownTestSuite() { delete small_; }
+
+  std::vector<RequestOutcome> serve(const Store& store, const SessionOptions& options) {
+    Session session(small_->model, &store, options);
+    const std::vector<Prompt> requests = some_requests();
+    return session.serve(requests, {});
+  }
+  static void expect_same_logits(std::span<const RequestOutcome> a, std::span<const RequestOutcome> b,
+                                 const char* what) {
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      EXPECT_EQ(a[i].first_logits, b[i].first_logits) << what << ", request " << i;
+    }
+  }
+  static SmallModel* small_;
+};
+SmallModel* ByteIntegrity::small_ = nullptr;
+
+TEST_P(ByteIntegrity, CachesInFlightAndBuffersChangeNoLogit) {
+  const auto& [variant, path] = GetParam();
+  const PrefixStore store(small_->model, variant, path);
+  const SessionOptions options = session_options(variant, path);
+  const auto expected = serve(*store, options);
+
+  SessionOptions in_flight = options;
+  in_flight.max_in_flight = 4;
+  expect_same_logits(expected, serve(*store, in_flight), "four in flight");
+  SessionOptions plain = options;
+  plain.unregistered_buffers = true;
+  plain.verify_reads = true;
+  expect_same_logits(expected, serve(*store, plain), "unregistered buffers, verified reads");
+  if (!variant.params.contains("gpu_cache")) return;
+  SessionOptions uncached = options;
+  uncached.system_params["gpu_cache"] = uncached.system_params["host_cache"] = "0 B";
+  if (variant.system == "contiguous_kv") {
+    uncached.system_params["prefetch_gpu"] = uncached.system_params["prefetch_host"] = "0 B";
+  }
+  expect_same_logits(expected, serve(*store, uncached), "no caches");
+}
+
+TEST_P(ByteIntegrity, TimeClassesSumToTtftAndSpansMakeATimeline) {
+  const auto& [variant, path] = GetParam();
+  const PrefixStore store(small_->model, variant, path);
+  SessionOptions options = session_options(variant, path);
+  options.keep_spans = true;
+  options.max_in_flight = 2;
+  std::vector<record::Span> spans;
+  for (const RequestOutcome& outcome : serve(*store, options)) {
+    EXPECT_EQ(outcome.time.total(), outcome.ttft()) << outcome.name;
+    spans.insert(spans.end(), outcome.spans.begin(), outcome.spans.end());
+  }
+  EXPECT_EQ(record::check_timeline(record::make_timeline(spans)), std::vector<std::string>{});
+}
+
+INSTANTIATE_TEST_SUITE_P(AllSystems, ByteIntegrity,
+                         testing::Combine(testing::ValuesIn(reprefill::test_support::all_variants()),
+                                          testing::Values(PathKind::prototype, PathKind::direct)),
+                         name_of);
+
+class Engine : public testing::Test {
+ protected:
+  SmallModel small_;
+};
+
+TEST_F(Engine, AtBudgetOneEverySystemComputesPlainPrefill) {
+  const Variant recompute{.name = "recompute", .system = "recompute"};
+  const auto plain = [&] {
+    Session session(small_.model, nullptr, session_options(recompute, PathKind::direct));
+    const std::vector<Prompt> requests = some_requests(4);
+    return session.serve(requests, {});
+  }();
+  for (const char* system : {"attention_store", "resident", "contiguous_kv", "impress", "as_h2o"}) {
+    const bool has_budget = std::string_view(system) != "attention_store";
+    const Variant variant{.name = system, .system = system, .params = has_budget ? Json{{"budget", 1}} : Json::object()};
+    const PrefixStore store(small_.model, variant, PathKind::direct);
+    Session session(small_.model, &*store, session_options(variant, PathKind::direct));
+    const std::vector<Prompt> requests = some_requests(4);
+    const auto outcomes = session.serve(requests, {});
+    for (std::size_t i = 0; i < outcomes.size(); ++i) {
+      EXPECT_GT(outcomes[i].request.stored_tokens, 600u);
+      EXPECT_EQ(outcomes[i].first_logits, plain[i].first_logits) << system << ", request " << i;
+    }
+  }
+}
+
+TEST_F(Engine, DamagedBytesChangeLogitsUnlessReadsAreVerified) {
+  const Variant variant{.name = "as", .system = "attention_store"};
+  const PrefixStore store(small_.model, variant, PathKind::direct);
+  const auto serve_first = [&](bool verify) {
+    SessionOptions options = session_options(variant, PathKind::direct);
+    options.verify_reads = verify;
+    Session session(small_.model, &*store, options);
+    const std::vector<Prompt> requests = some_requests(1);
+    return session.serve(requests, {}).front().first_logits;
+  };
+  const std::vector<float> sound = serve_first(true);
+  const SegmentId segment = (*store).match(some_requests(1).front().ids).front().segment;
+  {
+    std::fstream file((*store).file_path(segment, 0), std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(static_cast<std::streamoff>(kHeaderBytes) + 64);
+    file.put('\x41').put('\x41');
+  }
+  EXPECT_NE(serve_first(false), sound);
+  EXPECT_THROW(serve_first(true), StoreDamage);
+}
+
+TEST_F(Engine, AReplayedRunReadsWhatItReadBefore) {
+  const Variant variant{.name = "ckv", .system = "contiguous_kv", .params = {{"budget", 0.25}}};
+  const PrefixStore store(small_.model, variant, PathKind::direct);
+  const TemporaryFolder folder;
+  const std::vector<Prompt> requests = some_requests();
+  SessionOptions options = session_options(variant, PathKind::direct);
+  Session session(small_.model, &*store, options);
+  ImportanceRecorder recorder(folder / "run.rimp", {.mode = RecordMode::as_run,
+                                                    .geometry = small_.model.checkpoint->geometry(),
+                                                    .recorded_under = {"contiguous_kv", "0.25", 16}});
+  const auto first = session.serve(requests, {}, &recorder);
+  recorder.finish();
+  const auto importance = traces::RecordedImportance::open(folder / "run.rimp");
+  options.selections = &importance;
+  Session replay(small_.model, &*store, options);
+  const auto second = replay.serve(requests, {});
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    EXPECT_EQ(first[i].request.account, second[i].request.account);
+    EXPECT_EQ(first[i].first_logits, second[i].first_logits);
+  }
+  EXPECT_EQ(session.decisions().digest(), replay.decisions().digest());
+}
+
+TEST_F(Engine, FullImportanceIsAttentionMass) {
+  const Variant variant{.name = "as", .system = "attention_store"};
+  const PrefixStore store(small_.model, variant, PathKind::direct);
+  const TemporaryFolder folder;
+  Session session(small_.model, &*store, session_options(variant, PathKind::direct));
+  ImportanceRecorder recorder(folder / "full.rimp",
+                              {.mode = RecordMode::full, .geometry = small_.model.checkpoint->geometry()});
+  const std::vector<Prompt> requests = some_requests(2);
+  const auto outcomes = session.serve(requests, {}, &recorder);
+  recorder.finish();
+  const auto importance = traces::RecordedImportance::open(folder / "full.rimp");
+  for (const RequestOutcome& outcome : outcomes) {
+    const pipeline::Request& request = outcome.request;
+    std::vector<float> scores(2 * request.stored_tokens);
+    for (int layer = 0; layer < 10; ++layer) {
+      importance.unit_scores({.request = request.importance_id,
+                              .prefix = request.stored_prefix,
+                              .layer_idx = layer,
+                              .grouping = traces::HeadGrouping::per_kv_head},
+                             1, scores);
+      double mass = 0;
+      for (const float score : scores) mass += static_cast<double>(score);
+      // Eight query heads, each own token spreads a mass of 1 over prefix and own tokens.
+      EXPECT_GT(mass, 0);
+      EXPECT_LT(mass, 8.0 * request.own_tokens);
+    }
+  }
+}
+
+TEST_F(Engine, ASessionMayEndInTheMiddleOfARequest) {
+  const Variant variant{.name = "as", .system = "attention_store"};
+  const PrefixStore store(small_.model, variant, PathKind::direct);
+  Session session(small_.model, &*store, session_options(variant, PathKind::direct));
+  const std::vector<Prompt> requests = some_requests(3);
+  SessionCallbacks callbacks;
+  int num_layers = 0;
+  callbacks.on_attend = [&](const pipeline::Request&, int, const pipeline::KvView&) {
+    if (++num_layers == 13) throw Interrupted();
+  };
+  EXPECT_THROW(session.serve(requests, callbacks), Interrupted);
+}
+
+}  // namespace
+}  // namespace reprefill::engine
