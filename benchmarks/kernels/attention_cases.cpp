@@ -49,8 +49,9 @@ std::vector<std::unique_ptr<Set>> make_sets(std::uint32_t num_queries, std::uint
   return sets;
 }
 
-void time_attention_case(GraphTimer& timer, std::uint32_t num_queries, std::uint32_t num_slots) {
-  const auto sets = make_sets(num_queries, num_slots);
+/// num_splits 0: as the launcher chooses.
+void time_attention_case(GraphTimer& timer, const std::vector<std::unique_ptr<Set>>& sets, std::uint32_t num_queries,
+                         std::uint32_t num_slots, int num_splits) {
   kernels::ChunkAttention arguments;
   arguments.prefix.tokens = {.page_tokens = kPageTokens, .num_slots = num_slots};
   arguments.num_queries = num_queries;
@@ -58,6 +59,7 @@ void time_attention_case(GraphTimer& timer, std::uint32_t num_queries, std::uint
   arguments.num_kv_heads = kKvHeads;
   arguments.head_dim = kHeadDim;
   arguments.scale = 1 / std::sqrt(static_cast<float>(kHeadDim));
+  arguments.num_splits = num_splits;
   const Buffer workspace(kernels::chunk_attention_workspace_bytes(arguments));
   arguments.workspace = workspace.as<void>();
   arguments.workspace_bytes = workspace.num_bytes();
@@ -72,7 +74,8 @@ void time_attention_case(GraphTimer& timer, std::uint32_t num_queries, std::uint
     kernels::launch_chunk_attention(arguments, stream);
   });
   const double pairs = num_queries * (static_cast<double>(num_slots) + (num_queries + 1) / 2.0);
-  print_row("chunk_attention", fmt::format("{} queries x {} stored", num_queries, num_slots), timing,
+  print_row(num_splits == 0 ? "chunk_attention" : fmt::format("chunk_attention, {} splits", num_splits),
+            fmt::format("{} queries x {} stored", num_queries, num_slots), timing,
             {.bytes = static_cast<double>((num_slots + num_queries) * 2 * kKvSize * 2 + 2 * num_queries * kRowSize * 2),
              .flops = 4 * pairs * kRowSize});
 }
@@ -115,10 +118,15 @@ void time_score_case(GraphTimer& timer, std::uint32_t num_queries, std::uint32_t
 
 }  // namespace
 
-void time_attention(GraphTimer& timer) {
+void time_attention(GraphTimer& timer, bool sweeps_splits) {
   for (const std::uint32_t num_queries : {16u, 64u, 128u, 512u}) {
     for (const std::uint32_t num_slots : {320u, 1200u, 6144u, 32768u}) {
-      time_attention_case(timer, num_queries, num_slots);
+      const auto sets = make_sets(num_queries, num_slots);
+      time_attention_case(timer, sets, num_queries, num_slots, 0);
+      if (!sweeps_splits) continue;
+      for (const int num_splits : {1, 2, 3, 4, 6, 8, 11, 16, 22, 33, 48, 64}) {
+        time_attention_case(timer, sets, num_queries, num_slots, num_splits);
+      }
     }
   }
 }

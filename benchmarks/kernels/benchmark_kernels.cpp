@@ -37,7 +37,8 @@ int run(int argc, char** argv) {
   benchmarks::GraphTimer timer;
   benchmarks::print_header();
   time_copy(timer);
-  if (is_wanted("attention")) benchmarks::time_attention(timer);
+  const bool sweeps_splits = argc > 1 && is_wanted("splits");
+  if (is_wanted("attention") || sweeps_splits) benchmarks::time_attention(timer, sweeps_splits);
   if (is_wanted("score")) benchmarks::time_scoring(timer);
   if (is_wanted("select")) benchmarks::time_selection(timer);
   if (is_wanted("gather")) benchmarks::time_gather(timer);

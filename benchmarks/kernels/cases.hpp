@@ -5,7 +5,8 @@
 
 namespace reprefill::benchmarks {
 
-void time_attention(GraphTimer& timer);
+/// With sweeps_splits also every number of splits: what choose_num_splits' constants come from.
+void time_attention(GraphTimer& timer, bool sweeps_splits);
 void time_scoring(GraphTimer& timer);
 void time_selection(GraphTimer& timer);
 void time_gather(GraphTimer& timer);

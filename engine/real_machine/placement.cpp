@@ -156,7 +156,11 @@ std::vector<PartCopy> Placement::plan_copy(OpContext context, const PieceList& p
       // Demoted and, in the same breath, wanted and promoted again: the copy back finds it where it still is.
       if (to_host && tier != cache::Tier::host) continue;
       const Located source = find_source(context, part, route);
-      REPREFILL_CHECK(source, "piece {:#x} of request {} is to be copied and is nowhere", part.packed, context.request);
+      // Demoted, dropped from the host tier, and loaded there anew before this copy was issued: that load brings it.
+      if (!source && route == CopyRoute::gpu_to_host_tier) continue;
+      REPREFILL_CHECK(source, "piece {:#x}, layer {} of request {}: route {}, tier {}: is to be copied and is nowhere",
+                      part.packed, part.layer_idx(), context.request, static_cast<int>(route),
+                      tier ? cache::name_of(*tier) : "none");
       const Located destination = new_block(to_host ? *options_.host : *options_.device, part, op);
       if (to_host) {
         host_[part.packed] = destination;

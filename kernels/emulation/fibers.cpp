@@ -1,7 +1,5 @@
 #include "kernels/emulation/fibers.hpp"
 
-#include <ucontext.h>
-
 #include <algorithm>
 #include <cstring>
 #include <exception>
@@ -11,6 +9,7 @@
 
 #include "core/base/error.hpp"
 #include "core/base/random.hpp"
+#include "kernels/emulation/stack_switch.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define REPREFILL_ASAN_FIBERS 1
@@ -54,7 +53,7 @@ struct AsyncCopy {
 };
 
 struct Fiber {
-  ucontext_t context{};
+  SavedStack saved;
   std::unique_ptr<std::byte[]> stack;
   Index3 thread;
   bool is_done = false;
@@ -71,11 +70,7 @@ struct Fiber {
     waits_at = nullptr;
     open_copies.clear();
     groups.clear();
-    getcontext(&context);
-    context.uc_stack.ss_sp = stack.get();
-    context.uc_stack.ss_size = kStackBytes;
-    context.uc_link = nullptr;
-    makecontext(&context, entry, 0);
+    saved.start(stack.get(), kStackBytes, entry);
   }
   bool can_run() const { return !is_done && (waits_at == nullptr || waits_at->generation >= waits_for_generation); }
 };
@@ -124,7 +119,7 @@ class Grid {
   Barrier barrier_;
   std::unique_ptr<std::byte[], SharedMemoryDeleter> shared_;
   Fiber* current_ = nullptr;
-  ucontext_t scheduler_{};
+  SavedStack scheduler_;
   std::exception_ptr failure_;
   void* scheduler_fake_stack_ = nullptr;
   const void* scheduler_stack_ = nullptr;
@@ -163,7 +158,7 @@ void Grid::resume(Fiber& fiber) {
 #ifdef REPREFILL_ASAN_FIBERS
   __sanitizer_start_switch_fiber(&scheduler_fake_stack_, fiber.stack.get(), kStackBytes);
 #endif
-  swapcontext(&scheduler_, &fiber.context);
+  scheduler_.switch_to(fiber.saved);
 #ifdef REPREFILL_ASAN_FIBERS
   __sanitizer_finish_switch_fiber(scheduler_fake_stack_, nullptr, nullptr);
 #endif
@@ -175,7 +170,7 @@ void Grid::suspend() {
 #ifdef REPREFILL_ASAN_FIBERS
   __sanitizer_start_switch_fiber(self.is_done ? nullptr : &self.fake_stack, scheduler_stack_, scheduler_stack_bytes_);
 #endif
-  swapcontext(&self.context, &scheduler_);
+  self.saved.switch_to(scheduler_);
 #ifdef REPREFILL_ASAN_FIBERS
   __sanitizer_finish_switch_fiber(self.fake_stack, &scheduler_stack_, &scheduler_stack_bytes_);
 #endif

@@ -138,6 +138,26 @@ TEST_F(ChunkAttentionKernel, LaterBlocksOfASuffixSeeEarlierOnes) {
   expect_agreement({.num_queries = 1, .num_slots = 0, .first_query = 130, .num_splits = 2});
 }
 
+TEST_F(ChunkAttentionKernel, RandomShapesAgree) {
+  RandomStream random(20261123, 0, "shapes");
+  for (std::uint64_t i = 0; i < 16; ++i) {
+    const auto below = [&](std::uint64_t count) { return static_cast<std::uint32_t>(random.below(count)); };
+    const int num_kv_heads = 1 + static_cast<int>(below(3));
+    expect_agreement({.num_queries = 1 + below(40),
+                      .num_slots = below(260),
+                      .page_tokens = 1 + below(128),
+                      .num_query_heads = num_kv_heads * (1 + static_cast<int>(below(8))),
+                      .num_kv_heads = num_kv_heads,
+                      .head_dim = below(2) == 0 ? 64 : 128,
+                      .first_query = below(3) * below(90),
+                      .is_ragged = below(3) == 0,
+                      .has_keep_k = below(3) == 0,
+                      .has_keep_v = below(3) == 0,
+                      .num_splits = static_cast<int>(below(5)),
+                      .seed = i});
+  }
+}
+
 TEST_F(ChunkAttentionKernel, AMaskThatKeepsNothingLeavesOwnTokensOnly) {
   AttentionCase attention({.num_queries = 4, .num_slots = 70, .has_keep_k = true});
   std::fill(attention.keep_k.begin(), attention.keep_k.end(), std::uint8_t{0});

@@ -5,6 +5,8 @@
 
 #include <vector>
 
+#include "kernels/base/tiles.cuh"
+
 namespace reprefill::kernels::emulation {
 namespace {
 
@@ -80,6 +82,19 @@ TEST(EmulatedDevice, ShufflesAndBallotsMoveValuesBetweenLanes) {
     EXPECT_EQ(__shfl_sync(~0u, own, 9), 9);
     EXPECT_EQ(__ballot_sync(~0u, own % 2 == 0), 0x55555555u);
   });
+}
+
+TEST(FastDivide, IsExactForEverySlotAndPageSize) {
+  for (std::uint32_t divisor = 1; divisor <= kMaxPageTokens; ++divisor) {
+    const auto division = device::FastDivide::by(divisor);
+    std::uint32_t wrong = 0;
+    for (std::uint32_t quotient = 0; quotient * divisor <= kMaxSlots; quotient += 1 + quotient / 1000) {
+      const std::uint32_t first = quotient * divisor;
+      wrong += division.quotient(first) != quotient;
+      wrong += division.quotient(first + divisor - 1) != quotient;
+    }
+    EXPECT_EQ(wrong, 0u) << divisor;
+  }
 }
 
 /// a = row index times something, b = identity: the product is a itself, wherever fragments put their elements.

@@ -223,6 +223,25 @@ TEST_F(ScoreChunksKernel, ProbeHeadsReadSlabsOfTheirOwnKvHeads) {
       .expect_agreement();
 }
 
+TEST_F(ScoreChunksKernel, RandomShapesAgree) {
+  RandomStream random(20261123, 0, "shapes");
+  for (int i = 0; i < 10; ++i) {
+    const auto below = [&](std::uint64_t count) { return static_cast<std::uint32_t>(random.below(count)); };
+    const int num_kv_heads = 1 + static_cast<int>(below(3));
+    ScoreCase({.num_queries = 1 + below(30),
+               .num_slots = 1 + below(260),
+               .page_tokens = 1 + below(128),
+               .num_query_heads = num_kv_heads * (1 + static_cast<int>(below(8))),
+               .num_kv_heads = num_kv_heads,
+               .head_dim = below(2) == 0 ? 64 : 128,
+               .first_query = below(2) * below(90),
+               .is_ragged = below(2) == 0,
+               .sum_groups = below(2) == 0,
+               .num_splits = static_cast<int>(below(4))})
+        .expect_agreement();
+  }
+}
+
 TEST_F(ScoreChunksKernel, LaterBlocksOfASuffixAddToEarlierOnes) {
   const ScoreCase scores({.num_queries = 20, .num_slots = 70, .first_query = 45});
   scores.expect_agreement();
