@@ -10,20 +10,21 @@ void add_model_options(CLI::App& verb, ModelOptions& options) {
   verb.add_option("--tokenizer", options.tokenizer, "tokenizer.json, where it is not in the model's folder");
   verb.add_option("--threads", options.threads, "Threads of the CPU executor (default: the cores of this process)")
       ->check(CLI::Range(1, 1024));
-  verb.add_option("--kv-dtype", options.kv_dtype, "Element type of stored KV: bf16 (default), fp32 (parity tests only)");
+  verb.add_option("--kv-dtype", options.kv_dtype,
+                  "Element type of stored KV: bf16 (default), fp32 (parity tests only)");
 }
 
 engine::Model open_model(const ModelOptions& options) {
-  return engine::Model::open(options.folder, options.tokenizer,
-                             {.num_threads = options.threads, .kv_type = choice_of<KvType>(options.kv_dtype, "--kv-dtype")});
+  return engine::Model::open(
+      options.folder, options.tokenizer,
+      {.num_threads = options.threads, .kv_type = choice_of<KvType>(options.kv_dtype, "--kv-dtype")});
 }
 
 engine::StoreModel store_model(const engine::Model& model) {
   engine::StoreGeometry geometry = engine::StoreGeometry::of(model.checkpoint->geometry());
   geometry.kv_type = model.executor->kv_type();
-  return {.name = model.checkpoint->geometry().name,
-          .fingerprint = model.checkpoint->fingerprint(),
-          .geometry = geometry};
+  return {
+      .name = model.checkpoint->geometry().name, .fingerprint = model.checkpoint->fingerprint(), .geometry = geometry};
 }
 
 Json params_of(const std::vector<std::string>& sets, const std::string& option) {
@@ -35,7 +36,8 @@ Json params_of(const std::vector<std::string>& sets, const std::string& option) 
     std::size_t start = 0;
     for (std::size_t dot; (dot = parsed.path.find('.', start)) != std::string::npos; start = dot + 1) {
       place = &(*place)[parsed.path.substr(start, dot - start)];
-      if (!place->is_null() && !place->is_object()) throw ConfigError(fmt::format("{} {}: {} is a value already", option, text, parsed.path.substr(0, dot)));
+      if (!place->is_null() && !place->is_object())
+        throw ConfigError(fmt::format("{} {}: {} is a value already", option, text, parsed.path.substr(0, dot)));
     }
     (*place)[parsed.path.substr(start)] = parsed.values.front();
   }

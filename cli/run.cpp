@@ -57,13 +57,13 @@ std::unique_ptr<engine::ImportanceRecorder> make_recorder(const RunOptions& opti
                                 : std::string(otherwise);
   };
   return std::make_unique<engine::ImportanceRecorder>(
-      options.record, engine::ImportanceRecorder::Options{
-                          .mode = choice_of<engine::RecordMode>(options.record_mode, "--record-mode"),
-                          .geometry = geometry,
-                          .probe_heads = params.value("probe_heads", std::vector<int>{0, 1, 2}),
-                          .recorded_under = {.system = options.system,
-                                             .budget = text("budget", "1"),
-                                             .chunk_tokens = std::stoi(text("chunk_tokens", "1"))}});
+      options.record,
+      engine::ImportanceRecorder::Options{.mode = choice_of<engine::RecordMode>(options.record_mode, "--record-mode"),
+                                          .geometry = geometry,
+                                          .probe_heads = params.value("probe_heads", std::vector<int>{0, 1, 2}),
+                                          .recorded_under = {.system = options.system,
+                                                             .budget = text("budget", "1"),
+                                                             .chunk_tokens = std::stoi(text("chunk_tokens", "1"))}});
 }
 
 void run(const RunOptions& options) {
@@ -105,7 +105,8 @@ void run(const RunOptions& options) {
 void add_run(CLI::App& app, const Environment&) {
   auto options = std::make_shared<RunOptions>();
   CLI::App* verb = app.add_subcommand(
-      "run", "Answer prompts with a Re-Prefill system on a real checkpoint (CPU executor: the GPU tier is in host memory)");
+      "run",
+      "Answer prompts with a Re-Prefill system on a real checkpoint (CPU executor: the GPU tier is in host memory)");
   add_model_options(*verb, options->model);
   verb->add_option("--store", options->store, "Prefix store, as `reprefill store build` made it");
   CLI::Option_group* input = verb->add_option_group("input", "what to ask");

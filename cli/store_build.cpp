@@ -37,8 +37,7 @@ std::vector<engine::Prompt> prefixes_of(const BuildOptions& options, const engin
 engine::StoreManifest manifest_of(const BuildOptions& options, const engine::Model& model) {
   if (options.is_append) return engine::read_manifest(options.store);
   engine::StoreManifest manifest{.model = store_model(model), .store_block_tokens = options.store_block_tokens};
-  manifest.layouts =
-      engine::parse_layouts(options.layouts, model.checkpoint->geometry(), options.store_block_tokens);
+  manifest.layouts = engine::parse_layouts(options.layouts, model.checkpoint->geometry(), options.store_block_tokens);
   return manifest;
 }
 

@@ -4,9 +4,9 @@ Every sentence is a row of at most `WIDTH` ids. Rows of a document are put toget
 begin anywhere and facts may straddle chunk borders. A document holds four kinds of facts:
 
   single_fact      The old boat of Maria is green.             -> the boat of Maria is (green)
-  two_fact         The friend of Anton is named Maria.         -> the boat of the friend of Anton is (green)
-  counting         One day Peter saw a fox.  (one to five)     -> Peter saw a fox this many times: (three)
-  classification   The item apple is of class beta.            -> the item pear is of class (beta)
+  two_fact         The friend of Anton is Maria.         -> the boat of the friend of Anton is (green)
+  counting         One day a fox was seen.  (one to five)      -> the count of fox is (three)
+  classification   The class of apple is beta.                 -> the class of pear is (beta)
 """
 import torch
 
@@ -14,7 +14,7 @@ import vocabulary as words
 
 WIDTH = 12
 KINDS = ["single_fact", "two_fact", "counting", "classification"]
-NUM_COUNTED = 3      # (person, animal) pairs counted in a document
+NUM_COUNTED = 3      # animals counted in a document
 NUM_CLASSES = 4      # categories with a label in a document
 EXAMPLES_PER_CLASS = 3
 
@@ -48,8 +48,8 @@ class Documents:
     def draw(self, batch, prefix_tokens, num_questions, kind_weights=(0.55, 0.2, 0.1, 0.15)):
         """A batch of documents. Returns a dict:
         prefix [batch, prefix_tokens], questions [batch, num_questions, width] padded with -1 (the answer is the token
-        after the last), answers, kinds [batch, num_questions], choices [batch, num_questions, 8], and where the facts
-        lie: evidence [batch, num_questions, 2, 2] (begin and end tokens in the prefix, -1 where there is none)."""
+        after the last), answers, kinds [batch, num_questions], choices [batch, num_questions, 9], and where the facts
+        lie: evidence [batch, num_questions, 5, 2] (begin and end tokens in the prefix, -1 where there are fewer)."""
         num_facts = max(4, min(120, prefix_tokens // 24))
         num_friends = max(2, num_facts // 6)
         facts = self._facts(batch, num_facts, num_friends)
@@ -71,20 +71,20 @@ class Documents:
         objects, values = self._pick(self.objects, shape), self._pick(self.values, shape)
         rows = self._rows(shape, ["The", self._pick(self.adjectives, shape), objects, "of", owners, "is", values, "."])
         friend = torch.randint(num_facts, (batch, num_friends), device=self.device)
-        friend_rows = self._rows((batch, num_friends), ["The", "friend", "of", askers, "is", "named",
+        friend_rows = self._rows((batch, num_friends), ["The", "friend", "of", askers, "is",
                                                         owners.gather(1, friend), "."])
         return {"rows": rows, "friend_rows": friend_rows, "owners": owners, "objects": objects, "values": values,
                 "askers": askers, "friend": friend}
 
     def _counted(self, batch):
         shape = (batch, NUM_COUNTED)
-        who, what = self._pick(self.names, shape), self.animals[self._choice(len(self.animals), batch, NUM_COUNTED)]
+        what = self.animals[self._choice(len(self.animals), batch, NUM_COUNTED)]
         count = torch.randint(1, len(self.numbers) + 1, shape, device=self.device)
         most = len(self.numbers)
-        rows = self._rows((batch, NUM_COUNTED, most), ["One", "day", who[..., None], "saw", "a", what[..., None], "."])
+        rows = self._rows((batch, NUM_COUNTED, most), ["One", "day", "a", what[..., None], "was", "seen", "."])
         absent = torch.arange(most, device=self.device)[None, None] >= count[..., None]
         rows[absent] = -1
-        return {"rows": rows.view(batch, NUM_COUNTED * most, WIDTH), "who": who, "what": what, "count": count}
+        return {"rows": rows.view(batch, NUM_COUNTED * most, WIDTH), "what": what, "count": count}
 
     def _classes(self, batch):
         categories = self._choice(len(self.members), batch, NUM_CLASSES)
@@ -92,7 +92,7 @@ class Documents:
         order = torch.rand(batch, NUM_CLASSES, self.members.shape[1], device=self.device).argsort(dim=-1)
         members = self.members[categories].gather(2, order)  # shuffled: the first are examples, the last is asked
         examples = members[:, :, :EXAMPLES_PER_CLASS]
-        rows = self._rows(examples.shape, ["The", "item", examples, "is", "of", "class",
+        rows = self._rows(examples.shape, ["The", "class", "of", examples, "is",
                                            labels[..., None].expand_as(examples), "."])
         return {"rows": rows.view(batch, -1, WIDTH), "labels": labels, "asked": members[:, :, -1]}
 
@@ -146,7 +146,7 @@ class Documents:
         owner, thing, value = (facts[key].gather(1, fact) for key in ("owners", "objects", "values"))
         asker = facts["askers"].gather(1, friend)
         thing_2, value_2 = facts["objects"].gather(1, of_friend), facts["values"].gather(1, of_friend)
-        who, what = counted["who"].gather(1, pair), counted["what"].gather(1, pair)
+        what = counted["what"].gather(1, pair)
         number = self.numbers[counted["count"].gather(1, pair) - 1]
         member, class_label = classes["asked"].gather(1, label), classes["labels"].gather(1, label)
         shape = (batch, num_questions)
@@ -155,10 +155,9 @@ class Documents:
             ["Question", ":", "what", "is", "the", thing, "of", owner, "?", "Answer", ":", "the", thing, "of", owner, "is"],
             ["Question", ":", "what", "is", "the", thing_2, "of", "the", "friend", "of", asker, "?", "Answer", ":", "the",
              thing_2, "of", "the", "friend", "of", asker, "is"],
-            ["Question", ":", "how", "often", "did", who, "see", "a", what, "?", "Answer", ":", who, "saw", "a", what,
-             "this", "many", "times", ":"],
-            ["Question", ":", "what", "class", "is", "the", "item", member, "?", "Answer", ":", "the", "item", member, "is",
-             "of", "class"],
+            ["Question", ":", "how", "often", "was", "a", what, "seen", "?", "Answer", ":", "the", "count", "of", what, "is"],
+            ["Question", ":", "what", "is", "the", "class", "of", member, "?", "Answer", ":", "the", "class", "of", member,
+             "is"],
         ]
         questions = torch.full((len(KINDS), *shape, width), -1, dtype=torch.long, device=self.device)
         for kind, parts in enumerate(texts):
@@ -167,11 +166,18 @@ class Documents:
         by_kind = lambda options: torch.stack(options).gather(0, kinds[None])[0]
         questions = questions.gather(0, kinds[None, ..., None].expand(1, *shape, width))[0]
         answers = by_kind([value, value_2, number, class_label])
-        num_facts = facts["owners"].shape[1]
+        # Rows of the facts that an answer needs, in the order in which draw() put them together.
+        first_friend = facts["owners"].shape[1]
+        first_counted = first_friend + facts["askers"].shape[1]
+        first_class = first_counted + NUM_COUNTED * len(self.numbers)
         none = torch.full(shape, -1, device=self.device)
-        first = by_kind([fact, num_facts + friend, none, none])
-        second = by_kind([none, of_friend, none, none])
-        evidence = torch.stack([self._span(begin, length, index) for index in (first, second)], dim=2)
+        evidence = []
+        for number in range(len(self.numbers)):
+            index = by_kind([fact if number == 0 else none, [first_friend + friend, of_friend, none, none, none][number],
+                             first_counted + pair * len(self.numbers) + number,
+                             first_class + label * EXAMPLES_PER_CLASS + number if number < EXAMPLES_PER_CLASS else none])
+            evidence.append(self._span(begin, length, index))
+        evidence = torch.stack(evidence, dim=2)
         return {"prefix": prefix, "questions": questions, "answers": answers, "kinds": kinds, "evidence": evidence,
                 "choices": self._choices(facts, classes, kinds, answers)}
 
@@ -179,7 +185,8 @@ class Documents:
     def _span(begin, length, index):
         start = begin.gather(1, index.clamp(min=0))
         span = torch.stack([start, start + length.gather(1, index.clamp(min=0))], dim=-1)
-        return torch.where(index[..., None] >= 0, span, -1)
+        there = (index >= 0) & (span[..., 1] > span[..., 0])  # of five sightings only so many as counted are there
+        return torch.where(there[..., None], span, -1)
 
     def _choices(self, facts, classes, kinds, answers):
         """The answer and others of its kind; -1 where there are fewer than eight."""

@@ -22,7 +22,7 @@ glass copper velvet plastic rubber clay ivory crimson turquoise amber scarlet em
 warm cold soft hard sharp smooth rough bright dark clean dirty dusty broken new ancient empty full hollow painted polished
 folded crooked""".split()
 ADJECTIVES = "old little famous favourite second first only best".split()
-ANIMALS = """fox wolf bear deer owl hawk goose swan otter badger hare squirrel lynx seal crane raven""".split()
+ANIMALS = """fox wolf bear deer hen hawk goose swan beaver badger hare squirrel lynx seal crane raven""".split()
 CATEGORIES = {
     "animal": "tiger horse rabbit camel monkey donkey turtle lizard".split(),
     "fruit": "apple pear cherry banana grape lemon peach plum".split(),
@@ -34,12 +34,12 @@ CATEGORIES = {
 LABELS = "alpha beta gamma delta epsilon zeta theta kappa lambda sigma omega omicron".split()
 NUMBERS = "one two three four five".split()
 FILLER_SUBJECTS = """wind rain river mountain market village forest road bridge station library school harbour square field valley
-cloud storm morning evening winter summer traveller baker farmer teacher sailor painter doctor writer""".split()
+cloud storm morning night winter summer traveller baker farmer teacher sailor painter doctor writer""".split()
 FILLER_VERBS = """moved waited stood slept turned rested stayed walked worked listened passed returned""".split()
 FILLER_PLACES = """hills lake town castle sea mill orchard meadow tavern church gardens cliffs docks shore canal woods""".split()
 FILLER_ADVERBS = "slowly quietly again together early late often softly".split()
 FUNCTION_WORDS = """The the A a of is in on by near over under and then was were that this it there here Question what Answer how
-often did see saw day One times many class item friend named which who belongs to kind Well Now Later So Still Note""".split()
+often seen day One count class friend Well Now Later So Still Note""".split()
 PUNCTUATION = [".", ",", "?", ":"]
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 

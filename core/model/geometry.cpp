@@ -45,7 +45,12 @@ constexpr Family kFamilies[] = {
     {.model_type = "llama"},
     {.model_type = "mistral"},
     {.model_type = "phi3"},
-    {.model_type = "phi", .mlp_matrices = 2, .qkv_bias = true, .other_bias = true, .norm_bias = true, .norms_per_layer = 1},
+    {.model_type = "phi",
+     .mlp_matrices = 2,
+     .qkv_bias = true,
+     .other_bias = true,
+     .norm_bias = true,
+     .norms_per_layer = 1},
     {.model_type = "opt",
      .intermediate_key = "ffn_dim",
      .mlp_matrices = 2,
@@ -80,8 +85,8 @@ bool has_value(const JsonValue& config, const std::string& key) {
 }
 
 const Family& family_of(const JsonValue& config) {
-  const std::string type = read_word(require_key(config, "model_type", fmt::format("{}", fmt::join(decoder_families(), ", "))),
-                                     decoder_families());
+  const std::string type = read_word(
+      require_key(config, "model_type", fmt::format("{}", fmt::join(decoder_families(), ", "))), decoder_families());
   return *std::find_if(std::begin(kFamilies), std::end(kFamilies),
                        [&](const Family& family) { return type == family.model_type; });
 }
@@ -98,7 +103,8 @@ void refuse_sliding_window(const JsonValue& config) {
   if (!has_value(config, "sliding_window") || config.key("model_type").as_string() == "qwen2") return;
   const int window = read_int(config, "sliding_window", 1 << 30);
   if (window < read_int(config, "max_position_embeddings", 1 << 30)) {
-    config.key("sliding_window").fail(fmt::format("found {}, shorter than max_position_embeddings: {}", window, kRefusal));
+    config.key("sliding_window")
+        .fail(fmt::format("found {}, shorter than max_position_embeddings: {}", window, kRefusal));
   }
 }
 
@@ -232,10 +238,9 @@ ModelGeometry read_model_config(const std::filesystem::path& path) {
   for (const Key& key : kRequired) geometry.*key.member = read_int(config, key.name, key.maximum);
   read_heads(config, family, geometry);
   read_layer_shape(config, family, geometry);
-  geometry.tied_embeddings =
-      family.is_tied_by_default && !has_value(config, "tie_word_embeddings")
-          ? true
-          : require_key(config, "tie_word_embeddings", "true or false").as_bool();
+  geometry.tied_embeddings = family.is_tied_by_default && !has_value(config, "tie_word_embeddings")
+                                 ? true
+                                 : require_key(config, "tie_word_embeddings", "true or false").as_bool();
   geometry.weight_element_bytes = read_weight_element_bytes(config);
   return geometry;
 }

@@ -60,11 +60,12 @@ struct ModelGeometry {
   Bytes weight_bytes() const { return Bytes{params() * static_cast<std::uint64_t>(weight_element_bytes)}; }
 };
 
-/// Reads a `config.json` as published, of any family in `decoder_families()` (MHA or GQA), or one of the project's scenarios/models (same keys, and `name`
-/// and `source`). Published files hold many other keys, which are ignored; in a file with `source` unknown keys are
-/// refused. `head_dim` may be absent: hidden_size / num_attention_heads. `sliding_window` counts only where
-/// `use_sliding_window` is true, and is refused then, as is a quantised checkpoint. The name of a published file is its
-/// folder's. Throws ConfigError naming file, key, what was found and what is allowed.
+/// Reads a `config.json` as published, of any family in `decoder_families()` (MHA or GQA), or one of the project's
+/// scenarios/models (same keys, and `name` and `source`). Published files hold many other keys, which are ignored; in a
+/// file with `source` unknown keys are refused. `head_dim` may be absent: hidden_size / num_attention_heads.
+/// `sliding_window` counts only where `use_sliding_window` is true, and is refused then, as is a quantised checkpoint.
+/// The name of a published file is its folder's. Throws ConfigError naming file, key, what was found and what is
+/// allowed.
 ModelGeometry read_model_config(const std::filesystem::path& path);
 /// Values of model_type that the simulator knows. The engine runs qwen2 only.
 std::vector<std::string> decoder_families();

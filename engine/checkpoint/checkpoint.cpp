@@ -37,13 +37,13 @@ class TensorReader {
   WeightView read(const std::string& name, std::vector<std::int64_t> shape, std::int64_t rows, std::int64_t columns) {
     const auto found = files_.tensors().find(name);
     if (found == files_.tensors().end()) {
-      throw ConfigError(fmt::format("{}: {}: the tensor is missing", files_.files().front().path().parent_path().string(),
-                                    name));
+      throw ConfigError(
+          fmt::format("{}: {}: the tensor is missing", files_.files().front().path().parent_path().string(), name));
     }
     const TensorEntry& entry = found->second;
     if (entry.shape != shape) {
-      throw ConfigError(fmt::format("{}: {}: found shape [{}]; the configuration needs [{}]", files_.file_of(name), name,
-                                    fmt::join(entry.shape, ", "), fmt::join(shape, ", ")));
+      throw ConfigError(fmt::format("{}: {}: found shape [{}]; the configuration needs [{}]", files_.file_of(name),
+                                    name, fmt::join(entry.shape, ", "), fmt::join(shape, ", ")));
     }
     used_.insert(name);
     return {.data = entry.data.data(), .type = type_of(name, entry.dtype), .rows = rows, .columns = columns};
@@ -64,7 +64,8 @@ class TensorReader {
 LayerWeights read_layer(TensorReader& reader, const ModelGeometry& g, int layer_idx) {
   const std::string at = fmt::format("model.layers.{}.", layer_idx);
   const std::int64_t hidden = g.hidden, intermediate = g.intermediate;
-  const std::int64_t query = std::int64_t{g.num_query_heads} * g.head_dim, kv = std::int64_t{g.num_kv_heads} * g.head_dim;
+  const std::int64_t query = std::int64_t{g.num_query_heads} * g.head_dim,
+                     kv = std::int64_t{g.num_kv_heads} * g.head_dim;
   LayerWeights layer;
   layer.input_norm = reader.vector(at + "input_layernorm.weight", hidden);
   layer.post_attention_norm = reader.vector(at + "post_attention_layernorm.weight", hidden);
@@ -111,13 +112,13 @@ struct Checkpoint::Impl {
   std::uint64_t compute_fingerprint() const {
     // What K and V depend on besides the weights.
     const ModelGeometry& g = config.geometry;
-    const std::string text = fmt::format(
-        "{} {} {} {} {} {} {} {:.17g} {:.17g} {}", g.num_layers, g.hidden, g.num_query_heads, g.num_kv_heads, g.head_dim,
-        g.intermediate, g.vocab, config.rms_norm_eps, config.rope_theta,
-        config.yarn ? fmt::format("{:.17g} {} {:.17g} {:.17g} {:.17g}", config.yarn->factor,
-                                  config.yarn->original_max_positions, config.yarn->beta_fast, config.yarn->beta_slow,
-                                  config.yarn->attention_factor.value_or(0))
-                    : "");
+    const std::string text =
+        fmt::format("{} {} {} {} {} {} {} {:.17g} {:.17g} {}", g.num_layers, g.hidden, g.num_query_heads,
+                    g.num_kv_heads, g.head_dim, g.intermediate, g.vocab, config.rms_norm_eps, config.rope_theta,
+                    config.yarn ? fmt::format("{:.17g} {} {:.17g} {:.17g} {:.17g}", config.yarn->factor,
+                                              config.yarn->original_max_positions, config.yarn->beta_fast,
+                                              config.yarn->beta_slow, config.yarn->attention_factor.value_or(0))
+                                : "");
     std::uint64_t digest = XXH3_64bits(text.data(), text.size());
     for (const MappedFile& file : files.files()) digest = digest_file(file.bytes(), digest);
     return digest;
@@ -158,7 +159,9 @@ const DecoderConfig& Checkpoint::config() const { return impl_->config; }
 const WeightView& Checkpoint::embedding() const { return impl_->embedding; }
 const WeightView& Checkpoint::final_norm() const { return impl_->final_norm; }
 const WeightView& Checkpoint::lm_head() const { return impl_->lm_head; }
-const LayerWeights& Checkpoint::layer(int layer_idx) const { return impl_->layers.at(static_cast<std::size_t>(layer_idx)); }
+const LayerWeights& Checkpoint::layer(int layer_idx) const {
+  return impl_->layers.at(static_cast<std::size_t>(layer_idx));
+}
 std::uint64_t Checkpoint::fingerprint() const { return impl_->fingerprint; }
 
 }  // namespace reprefill::engine

@@ -16,8 +16,8 @@ namespace reprefill::engine {
 
 enum class ElementType : std::uint8_t { bf16, fp16, fp32 };
 
-/// A matrix [rows][columns] (a vector: one row) inside a mapped file. Row-major as published: a linear layer's weight is
-/// [outputs][inputs]. Lives as long as its Checkpoint.
+/// A matrix [rows][columns] (a vector: one row) inside a mapped file. Row-major as published: a linear layer's weight
+/// is [outputs][inputs]. Lives as long as its Checkpoint.
 struct WeightView {
   const std::byte* data = nullptr;
   ElementType type = ElementType::bf16;
@@ -28,10 +28,10 @@ struct WeightView {
 };
 
 struct LayerWeights {
-  WeightView input_norm, post_attention_norm;           // [1][hidden]
-  WeightView q_weight, k_weight, v_weight, o_weight;    // q: [heads * head_dim][hidden], o: [hidden][heads * head_dim]
-  WeightView q_bias, k_bias, v_bias;                    // [1][heads * head_dim]
-  WeightView gate_weight, up_weight, down_weight;       // [intermediate][hidden] twice, [hidden][intermediate]
+  WeightView input_norm, post_attention_norm;         // [1][hidden]
+  WeightView q_weight, k_weight, v_weight, o_weight;  // q: [heads * head_dim][hidden], o: [hidden][heads * head_dim]
+  WeightView q_bias, k_bias, v_bias;                  // [1][heads * head_dim]
+  WeightView gate_weight, up_weight, down_weight;     // [intermediate][hidden] twice, [hidden][intermediate]
 };
 
 /// YaRN (Peng et al. 2023, arXiv 2309.00071) as transformers computes it for Qwen2.
@@ -58,8 +58,8 @@ DecoderConfig read_decoder_config(const std::filesystem::path& config_json);
 
 class Checkpoint {
  public:
-  /// Opens the folder: config.json, then model.safetensors or the shards of model.safetensors.index.json. Every name and
-  /// shape is checked against the configuration before use. Throws ConfigError naming the file and the tensor.
+  /// Opens the folder: config.json, then model.safetensors or the shards of model.safetensors.index.json. Every name
+  /// and shape is checked against the configuration before use. Throws ConfigError naming the file and the tensor.
   static Checkpoint open(const std::filesystem::path& folder);
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;

@@ -21,12 +21,12 @@ std::optional<YarnScaling> read_yarn(const JsonValue& rope) {
   const std::string type = rope_type(rope);
   if (type == "default") return std::nullopt;
   if (type != "yarn") rope.fail(fmt::format("found the RoPE type \"{}\"; allowed: default, yarn", type));
-  rope.refuse_unknown_keys({"rope_type", "type", "rope_theta", "factor", "original_max_position_embeddings", "beta_fast",
-                            "beta_slow", "attention_factor"});
+  rope.refuse_unknown_keys({"rope_type", "type", "rope_theta", "factor", "original_max_position_embeddings",
+                            "beta_fast", "beta_slow", "attention_factor"});
   YarnScaling yarn;
   yarn.factor = rope.key("factor").as_number(1, 1e6, "");
-  yarn.original_max_positions = static_cast<std::uint32_t>(
-      rope.key("original_max_position_embeddings").as_integer(1, 1 << 30, "positions"));
+  yarn.original_max_positions =
+      static_cast<std::uint32_t>(rope.key("original_max_position_embeddings").as_integer(1, 1 << 30, "positions"));
   if (has_value(rope, "beta_fast")) yarn.beta_fast = rope.key("beta_fast").as_number(1e-6, 1e6, "");
   if (has_value(rope, "beta_slow")) yarn.beta_slow = rope.key("beta_slow").as_number(1e-6, 1e6, "");
   if (has_value(rope, "attention_factor")) {

@@ -23,7 +23,8 @@ struct Range {
 
 std::string_view header_text(std::span<const std::byte> file, std::string_view origin) {
   std::uint64_t length = 0;
-  if (file.size() < sizeof length) refuse(origin, fmt::format("{} bytes are too few for a safetensors file", file.size()));
+  if (file.size() < sizeof length)
+    refuse(origin, fmt::format("{} bytes are too few for a safetensors file", file.size()));
   std::memcpy(&length, file.data(), sizeof length);
   static_assert(std::endian::native == std::endian::little, "the format is little-endian");
   if (length > kMaxHeaderBytes || length > file.size() - sizeof length) {
@@ -72,9 +73,8 @@ TensorEntry read_entry(const JsonValue& tensor, std::span<const std::byte> data,
 
 /// Tensors follow each other without holes, from the first byte to the last.
 void check_ranges(std::vector<Range> ranges, std::uint64_t data_bytes, std::string_view origin) {
-  std::sort(ranges.begin(), ranges.end(), [](const Range& a, const Range& b) {
-    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
-  });
+  std::sort(ranges.begin(), ranges.end(),
+            [](const Range& a, const Range& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   std::uint64_t end = 0;
   for (const Range& range : ranges) {
     if (range.begin < end) refuse(origin, fmt::format("{}: overlaps the tensor before it", *range.name));

@@ -44,17 +44,18 @@ void BufferedReader::submit(void* tag, std::span<const FileRange> ranges, ReadQu
   wake_.notify_one();
 }
 
-std::size_t BufferedReader::drop_unsubmitted(void* tag) {
-  std::size_t dropped = 0;
+DroppedRequests BufferedReader::drop_unsubmitted(void* tag) {
+  DroppedRequests dropped;
   {
     const std::lock_guard lock(mutex_);
     for (auto* queue : {&demand_, &prefetch_}) {
       for (Job& job : *queue) {
         if (job.report.tag != tag) continue;
         const std::size_t kept = job.is_reading ? 1 : 0;  // the front is with the kernel
-        dropped += job.ranges.size() - kept;
+        for (std::size_t i = kept; i < job.ranges.size(); ++i) dropped.bytes += job.ranges[i].bytes;
+        dropped.num_requests += job.ranges.size() - kept;
         job.ranges.resize(kept);
-        job.report.num_dropped += dropped;
+        job.report.num_dropped += dropped.num_requests;
       }
     }
   }

@@ -22,7 +22,7 @@ class BufferedReader final : public FileReader {
 
   int add_file(int descriptor, std::string path) override;
   void submit(void* tag, std::span<const FileRange> ranges, ReadQueue queue) override;
-  std::size_t drop_unsubmitted(void* tag) override;
+  DroppedRequests drop_unsubmitted(void* tag) override;
   void harvest(std::vector<FinishedJob>& out) override;
   int event_fd() const override { return event_fd_; }
 

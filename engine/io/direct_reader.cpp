@@ -19,20 +19,21 @@ constexpr std::size_t kMaxBufferBytes = std::size_t{1} << 30;
 [[noreturn]] void throw_setup(const char* call, int error) {
   std::string hint;
   if (error == EPERM || error == EACCES || error == ENOSYS) {
-    hint = "; io_uring is blocked here (kernel.io_uring_disabled, a container's seccomp profile, or a kernel before "
-           "5.6): allow it, or read through the page cache with --buffered";
+    hint =
+        "; io_uring is blocked here (kernel.io_uring_disabled, a container's seccomp profile, or a kernel before "
+        "5.6): allow it, or read through the page cache with --buffered";
   }
   throw MachineError(fmt::format("{}: {}{}", call, std::strerror(error), hint));
 }
 
-[[noreturn]] void throw_memlock(std::size_t wanted, int error) {
+[[noreturn]] void throw_memlock(const char* call, std::size_t wanted, int error) {
   rlimit limit{};
   ::getrlimit(RLIMIT_MEMLOCK, &limit);
   throw MachineError(fmt::format(
-      "io_uring_register_buffers: {}: {} bytes of staging must be locked, the limit of this process is {} (ulimit -l); "
+      "{}: {}: {} bytes must be locked, the limit of this process is {} (ulimit -l); "
       "raise it with `ulimit -l {}` or in /etc/security/limits.conf, set staging_bytes lower, or do without locked "
       "memory: --unregistered-buffers",
-      std::strerror(error), wanted, limit.rlim_cur, wanted / 1024 + 1024));
+      call, std::strerror(error), wanted, limit.rlim_cur, wanted / 1024 + 1024));
 }
 
 }  // namespace
@@ -42,6 +43,7 @@ DirectReader::DirectReader(const DirectReaderOptions& options)
   io_uring_params params{};
   params.flags = IORING_SETUP_CLAMP;
   const int error = io_uring_queue_init_params(std::max(2u, depth_), &ring_, &params);
+  if (error == -ENOMEM) throw_memlock("io_uring_queue_init", options.buffers.size(), ENOMEM);
   if (error < 0) throw_setup("io_uring_queue_init", -error);
   event_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   try {
@@ -78,7 +80,9 @@ void DirectReader::register_buffers(const DirectReaderOptions& options) {
     pieces.push_back({options.buffers.data() + at, std::min(kMaxBufferBytes, options.buffers.size() - at)});
   }
   const int error = io_uring_register_buffers(&ring_, pieces.data(), static_cast<unsigned>(pieces.size()));
-  if (error == -ENOMEM || error == -EPERM) throw_memlock(options.buffers.size(), -error);
+  if (error == -ENOMEM || error == -EPERM) {
+    throw_memlock("io_uring_register_buffers", options.buffers.size(), -error);
+  }
   if (error < 0) throw_setup("io_uring_register_buffers", -error);
   registered_ = options.buffers;
 }
@@ -128,17 +132,22 @@ void DirectReader::submit(void* tag, std::span<const FileRange> ranges, ReadQueu
   pump();
 }
 
-std::size_t DirectReader::drop_unsubmitted(void* tag) {
+DroppedRequests DirectReader::drop_unsubmitted(void* tag) {
+  DroppedRequests dropped;
   const auto found = jobs_.find(tag);
-  if (found == jobs_.end()) return 0;
+  if (found == jobs_.end()) return dropped;
   Job& job = *found->second;
-  std::size_t dropped = 0;
   for (auto* queue : {&demand_, &prefetch_}) {
-    dropped += std::erase_if(*queue, [&](const auto& request) { return request->job == &job; });
+    std::erase_if(*queue, [&](const auto& request) {
+      if (request->job != &job) return false;
+      ++dropped.num_requests;
+      dropped.bytes += request->range.bytes;
+      return true;
+    });
   }
-  if (dropped == 0) return 0;
-  job.report.num_dropped += dropped;
-  job.num_unfinished -= dropped - 1;
+  if (dropped.num_requests == 0) return dropped;
+  job.report.num_dropped += dropped.num_requests;
+  job.num_unfinished -= dropped.num_requests - 1;
   if (job.num_unfinished == 1) ::eventfd_write(event_fd_, 1);
   end_request(job);
   return dropped;
@@ -225,10 +234,9 @@ void DirectReader::complete(Request* raw, int result) {
 
 void DirectReader::fail(Job& job, const FileRange& range, int error, const char* what) {
   if (job.report.failure) return;  // the first one tells
-  job.report.failure = std::make_exception_ptr(
-      MachineError(fmt::format("{}: {}{}{} ({} bytes at offset {})", files_[static_cast<std::size_t>(range.file)].path,
-                               what, error != 0 ? ": " : "", error != 0 ? std::strerror(error) : "", range.bytes.value,
-                               range.offset)));
+  job.report.failure = std::make_exception_ptr(MachineError(
+      fmt::format("{}: {}{}{} ({} bytes at offset {})", files_[static_cast<std::size_t>(range.file)].path, what,
+                  error != 0 ? ": " : "", error != 0 ? std::strerror(error) : "", range.bytes.value, range.offset)));
 }
 
 void DirectReader::end_request(Job& job) {

@@ -21,13 +21,19 @@ struct FileRange {
   std::byte* destination = nullptr;
 };
 
+/// What was taken back before the kernel had it.
+struct DroppedRequests {
+  std::size_t num_requests = 0;
+  Bytes bytes;
+};
+
 enum class ReadQueue : std::uint8_t { demand, prefetch };
 
 struct FinishedJob {
   void* tag = nullptr;
   std::chrono::steady_clock::time_point start;  // submission of the first request to the kernel
   std::chrono::steady_clock::time_point end;
-  std::size_t num_dropped = 0;         // requests that `drop_unsubmitted` took back
+  std::size_t num_dropped = 0;           // requests that `drop_unsubmitted` took back
   std::exception_ptr failure = nullptr;  // MachineError naming call, file and offset
 };
 
@@ -40,7 +46,7 @@ class FileReader {
   /// `tag` names the job until it is finished. Destinations must stay until then.
   virtual void submit(void* tag, std::span<const FileRange> ranges, ReadQueue queue) = 0;
   /// Requests that the kernel does not have yet are dropped; the job finishes when those that it has are done.
-  virtual std::size_t drop_unsubmitted(void* tag) = 0;
+  virtual DroppedRequests drop_unsubmitted(void* tag) = 0;
   /// Appends what has finished. Never blocks.
   virtual void harvest(std::vector<FinishedJob>& out) = 0;
   /// Readable while something can be harvested.

@@ -7,9 +7,9 @@
 namespace reprefill::engine {
 
 struct StorageKind {
-  std::string file_system;      // "ext4 or ext3", "tmpfs", "type 0x1234"
-  bool is_memory = false;       // reads never reach a device
-  bool is_remote = false;       // network file systems: a device, but not this machine's
+  std::string file_system;  // "ext4 or ext3", "tmpfs", "type 0x1234"
+  bool is_memory = false;   // reads never reach a device
+  bool is_remote = false;   // network file systems: a device, but not this machine's
 };
 
 /// Throws MachineError where statfs fails.

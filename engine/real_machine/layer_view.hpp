@@ -29,8 +29,8 @@ class LayerView {
  private:
   friend class LayerViewBuilder;
   struct Page {
-    Located keys, values;                         // with an offset to the page's first token
-    const std::byte* resident_keys = nullptr;     // instead of the above
+    Located keys, values;                      // with an offset to the page's first token
+    const std::byte* resident_keys = nullptr;  // instead of the above
     const std::byte* resident_values = nullptr;
     std::uint32_t num_tokens = 0;
   };

@@ -75,6 +75,7 @@ class RealMachine::Read final : public pipeline::ReadResult, public Work {
             .offset = range.offset_in_run + (file_offset - range.range.offset),
             .fill = pipeline::Op(this)};
   }
+  void clear_ranges() { ranges_.clear(); }
   std::vector<StoredRange> take_ranges() {
     std::vector<StoredRange> taken;
     for (const BlockRef& run : runs_) run->take();
@@ -109,8 +110,10 @@ class RealMachine::Copy final : public LaneWork {
   using LaneWork::LaneWork;
   std::vector<PartCopy> copies;
   std::vector<boost::intrusive_ptr<Read>> sources;  // whose staging it frees
+  bool begun = false;
 
   void run() override {
+    begun = true;
     for (const PartCopy& copy : copies) copy.destination->take();
     LaneWork::run();
   }

@@ -60,8 +60,8 @@ class Placement final : public cache::DecisionObserver {
   /// Identification or probe keys that are always in host memory: the whole slab of one segment and layer.
   void pin(PieceKey slab, const Located& where);
 
-  /// What a copy has to move; its destinations are filled by `op`, its sources once `fills` are done. Parts whose target
-  /// tier has let go of them meanwhile are left out.
+  /// What a copy has to move; its destinations are filled by `op`, its sources once `fills` are done. Parts whose
+  /// target tier has let go of them meanwhile are left out.
   std::vector<PartCopy> plan_copy(pipeline::OpContext context, const pipeline::PieceList& pieces,
                                   pipeline::CopyRoute route, const pipeline::Op& op, pipeline::Deps& fills);
 

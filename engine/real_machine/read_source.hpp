@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/layout/read_planner.hpp"
+#include "engine/io/read_job.hpp"
 #include "engine/real_machine/block.hpp"
 
 namespace reprefill::engine {
@@ -32,8 +33,8 @@ class ReadSource {
   virtual BlockPool& staging() = 0;
   /// All ranges of one read; it finishes when the last is there. Demand overtakes unsubmitted prefetch.
   virtual void submit(void* tag, std::span<const StoredRange> ranges, bool demand) = 0;
-  /// Drops what has not been submitted to the kernel, and says how many requests that were.
-  virtual std::size_t drop_unsubmitted(void* tag) = 0;
+  /// Drops what has not been submitted to the kernel, and says what that was.
+  virtual DroppedRequests drop_unsubmitted(void* tag) = 0;
   virtual void harvest(std::vector<FinishedRead>& out) = 0;
   /// Readable while something waits to be harvested.
   virtual int event_fd() const = 0;

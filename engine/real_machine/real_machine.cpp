@@ -264,9 +264,25 @@ Op RealMachine::write(OpContext context, SegmentId segment, Bytes, const Deps&) 
 }
 
 void RealMachine::detach(const Op& op, bool drop_unsubmitted) {
-  auto* read = dynamic_cast<Read*>(op.get());
-  if (!drop_unsubmitted || read == nullptr || read->done() || !read->submitted) return;
-  options_.reads->drop_unsubmitted(read);
+  if (!drop_unsubmitted || op->done()) return;
+  if (auto* read = dynamic_cast<Read*>(op.get())) drop(*read);
+  if (auto* copy = dynamic_cast<Copy*>(op.get()); copy != nullptr && !copy->begun) {
+    copy->copies.clear();
+    copy->span.bytes = Bytes{0};
+  }
+}
+
+void RealMachine::drop(Read& read) {
+  if (!read.submitted) {  // it waits for a dependency: nothing of it will be submitted
+    read.clear_ranges();
+    read.dropped = std::exchange(read.span.bytes, Bytes{0});
+    read.num_dropped = read.num_requests;
+    return;
+  }
+  const DroppedRequests dropped = options_.reads->drop_unsubmitted(&read);
+  read.dropped += dropped.bytes;
+  read.num_dropped += dropped.num_requests;
+  read.span.bytes -= dropped.bytes;
 }
 
 // ---- copies ----
@@ -376,8 +392,8 @@ Op RealMachine::first_token(OpContext context, const Deps& deps) {
 Op RealMachine::host(OpContext context, HostTask task, const Deps& deps) {
   static constexpr record::Operation kOperations[] = {record::Operation::framework, record::Operation::tokenise,
                                                       record::Operation::look_up, record::Operation::cache_update};
-  auto op = make<LaneWork>(OpKind::host, context, kOperations[static_cast<std::size_t>(task.kind)],
-                           record::Resource::host);
+  auto op =
+      make<LaneWork>(OpKind::host, context, kOperations[static_cast<std::size_t>(task.kind)], record::Resource::host);
   Active& entry = active(context.request);
   if (task.kind == HostTaskKind::tokenise) op->work = entry.input.tokenise;
   if (task.kind == HostTaskKind::look_up) op->work = entry.input.look_up;

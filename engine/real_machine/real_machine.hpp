@@ -36,9 +36,10 @@ struct RealMachineOptions {
   CpuExecutor* executor = nullptr;
   pipeline::System* system = nullptr;
   const pipeline::SystemEnvironment* environment = nullptr;
-  ReadSource* reads = nullptr;   // null: the system stores nothing
+  ReadSource* reads = nullptr;    // null: the system stores nothing
   ResidentKv resident = nullptr;  // for `resident`
-  const traces::ImportanceSource* selections = nullptr;  // replayed: kernels run and are timed, their result is not used
+  const traces::ImportanceSource* selections =
+      nullptr;  // replayed: kernels run and are timed, their result is not used
 };
 
 /// Stands for operations that belong to no request.
@@ -117,6 +118,7 @@ class RealMachine final : public pipeline::MachineCore {
   void begin_read(Read& read);
   void grant_staging();
   void submit(Read& read);
+  void drop(Read& read);
   void harvest_lanes(std::vector<Work*>& done);
   void harvest_reads(std::vector<Work*>& done);
   WorkLane& lane_of(record::Resource resource);
@@ -138,7 +140,7 @@ class RealMachine final : public pipeline::MachineCore {
   std::deque<Read*> waiting_for_staging_;  // unfinished, hence alive
   std::set<void*> reads_in_flight_;
   LaneJob* inline_job_ = nullptr;  // of run_on_compute
-  layout::ReadPlan plan_;                  // reused
+  layout::ReadPlan plan_;          // reused
   std::vector<LaneCompletion> drained_;
   std::vector<FinishedRead> finished_reads_;
 

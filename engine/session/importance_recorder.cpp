@@ -35,15 +35,14 @@ ProbedKeys probed_keys(const KeyView& keys, const ModelGeometry& geometry, std::
     result.pages.push_back({.keys = out, .num_tokens = page.num_tokens});
     for (std::size_t token = 0; token < page.num_tokens; ++token) {
       for (const int head : kv_heads) {
-        const std::size_t from = token * static_cast<std::size_t>(geometry.num_kv_heads) + static_cast<std::size_t>(head);
+        const std::size_t from =
+            token * static_cast<std::size_t>(geometry.num_kv_heads) + static_cast<std::size_t>(head);
         std::memcpy(out, page.keys + from * head_bytes, head_bytes);
         out += head_bytes;
       }
     }
   }
-  result.view = {.pages = result.pages,
-                 .num_tokens = keys.num_tokens,
-                 .num_heads = static_cast<int>(kv_heads.size())};
+  result.view = {.pages = result.pages, .num_tokens = keys.num_tokens, .num_heads = static_cast<int>(kv_heads.size())};
   return result;
 }
 
@@ -51,7 +50,8 @@ ProbedKeys probed_keys(const KeyView& keys, const ModelGeometry& geometry, std::
 
 traces::ImportanceTraceHeader ImportanceRecorder::header_of(const Options& options) {
   std::string probe_name = "probe:";
-  for (const int head : options.probe_heads) probe_name += fmt::format("{}{}", probe_name.back() == ':' ? "" : ",", head);
+  for (const int head : options.probe_heads)
+    probe_name += fmt::format("{}{}", probe_name.back() == ':' ? "" : ",", head);
   traces::ImportanceTraceHeader header;
   header.channels = {{.name = "keys", .num_heads = options.geometry.num_kv_heads},
                      {.name = probe_name, .num_heads = static_cast<int>(options.probe_heads.size())}};
@@ -62,9 +62,8 @@ traces::ImportanceTraceHeader ImportanceRecorder::header_of(const Options& optio
 ImportanceRecorder::ImportanceRecorder(const std::filesystem::path& file, const Options& options)
     : options_(options), writer_(file, header_of(options)) {}
 
-void ImportanceRecorder::add_selection(const pipeline::Request& request, int layer_idx,
-                                       const pipeline::ScoreSpec& spec, const pipeline::Scores& scores,
-                                       const pipeline::Selection& selection) {
+void ImportanceRecorder::add_selection(const pipeline::Request& request, int layer_idx, const pipeline::ScoreSpec& spec,
+                                       const pipeline::Scores& scores, const pipeline::Selection& selection) {
   const bool probes = spec.grouping == traces::HeadGrouping::probe_heads;
   writer_.add(traces::RecordedSelection{.request = request.importance_id,
                                         .layer_idx = layer_idx,

@@ -15,7 +15,7 @@ struct Prompt {
   std::string name = {};               // for output; its number where the file names none
   std::string text = {};               // empty where the file gives ids
   std::vector<std::int32_t> ids = {};  // of the whole prompt, stored prefix included
-  std::uint32_t max_tokens = 1;   // to generate
+  std::uint32_t max_tokens = 1;        // to generate
 };
 
 /// JSONL, one request a line: `prompt`, or `prefix` and `suffix` (joined), or `messages` [{role, content}] (the

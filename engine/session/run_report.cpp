@@ -18,6 +18,13 @@ Json time_json(const record::TimeBreakdown& time, double num_requests) {
   return json;
 }
 
+/// A model may choose a padding row of its embedding that no token has: there is nothing to print.
+std::string text_of(const RequestOutcome& outcome, const Tokenizer& tokenizer) {
+  std::vector<std::int32_t> ids = outcome.generated;
+  std::erase_if(ids, [&](std::int32_t id) { return id >= tokenizer.num_ids(); });
+  return tokenizer.decode(ids);
+}
+
 struct Totals {
   pipeline::RequestAccount account;
   record::TimeBreakdown time;
@@ -52,7 +59,8 @@ void add_time(TextTable& table, const Totals& totals) {
     table.add_row({fmt::format("  {}", record::name_of(time_class)),
                    fmt::format("{:.2f} ms, {}", total / num_requests, percent(total, sum))});
   }
-  table.add_row({"identification", fmt::format("{:.2f} ms", to_milliseconds(totals.time.identification) / num_requests)});
+  table.add_row(
+      {"identification", fmt::format("{:.2f} ms", to_milliseconds(totals.time.identification) / num_requests)});
 }
 
 void add_bytes(TextTable& table, const pipeline::RequestAccount& account, double num_requests) {
@@ -63,7 +71,8 @@ void add_bytes(TextTable& table, const pipeline::RequestAccount& account, double
   table.add_row({"read of K and V", fmt::format("{} in {:.0f} requests", mean(account.payload_requested),
                                                 static_cast<double>(account.num_reads) / num_requests)});
   const auto needed = static_cast<double>(account.pieces_needed);
-  table.add_row({"hits, GPU tier (a pool in host memory)", percent(static_cast<double>(account.pieces_gpu_hits), needed)});
+  table.add_row(
+      {"hits, GPU tier (a pool in host memory)", percent(static_cast<double>(account.pieces_gpu_hits), needed)});
   table.add_row({"hits, host tier", percent(static_cast<double>(account.pieces_host_hits), needed)});
   const Json efficiency = pipeline::efficiency(account, num_requests);
   for (const char* key : {"amplification_payload", "tokens_loaded_per_token_selected", "effective_budget"}) {
@@ -78,7 +87,7 @@ Json report_request(const RequestOutcome& outcome, const Tokenizer& tokenizer) {
   const pipeline::Request& request = outcome.request;
   Json json = Json::object();
   json["id"] = outcome.name;
-  json["text"] = tokenizer.decode(outcome.generated);
+  json["text"] = text_of(outcome, tokenizer);
   json["ids"] = outcome.generated;
   json["prompt_tokens"] = request.prompt_tokens;
   json["stored_tokens"] = request.stored_tokens;
@@ -110,7 +119,8 @@ Json report_run(const Session& session, std::span<const RequestOutcome> outcomes
   for (const RequestOutcome& outcome : outcomes) {
     json["requests"].push_back(report_request(outcome, *model.tokenizer));
   }
-  json["mean"] = {{"ttft_ms", [&] {
+  json["mean"] = {{"ttft_ms",
+                   [&] {
                      double sum = 0;
                      for (const double ttft : totals.ttft_ms) sum += ttft;
                      return pipeline::ratio(sum, num_requests);
@@ -124,7 +134,7 @@ Json report_run(const Session& session, std::span<const RequestOutcome> outcomes
 std::string describe_run(const Session& session, std::span<const RequestOutcome> outcomes, const Model& model) {
   std::string text;
   for (const RequestOutcome& outcome : outcomes) {
-    const std::string continuation = model.tokenizer->decode(outcome.generated);
+    const std::string continuation = text_of(outcome, *model.tokenizer);
     text += outcomes.size() == 1 ? continuation + "\n"
                                  : fmt::format("{}: {:.2f} ms, {} of {} tokens stored:{}\n", outcome.name,
                                                to_milliseconds(outcome.ttft()), outcome.request.stored_tokens,

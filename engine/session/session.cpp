@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <list>
 
-#include "engine/session/stored_kv.hpp"
 #include "engine/session/store_reads.hpp"
+#include "engine/session/stored_kv.hpp"
 #include "engine/store/system_layouts.hpp"
 
 namespace reprefill::engine {
@@ -131,7 +131,7 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
   }
 }
 
-/// Staging is locked memory: no more of it than the longest stored path can fill.
+/// Staging is locked memory: no more of it than the longest stored path can fill, and one layer's largest read.
 void Session::Impl::open_reads(const SessionOptions& wanted) {
   std::uint64_t longest = 0;
   for (std::uint32_t i = 0; i < store->num_segments(); ++i) {
@@ -139,8 +139,9 @@ void Session::Impl::open_reads(const SessionOptions& wanted) {
     for (const SegmentSpan& span : store->path_of(SegmentId{i})) tokens += span.num_tokens;
     longest = std::max(longest, tokens);
   }
-  const std::uint64_t per_request = 2 * longest * environment.geometry.kv_bytes_per_token().value + (1u << 20);
-  const std::uint64_t needed = per_request * static_cast<std::uint64_t>(environment.max_in_flight);
+  const std::uint64_t payload = longest * environment.geometry.kv_bytes_per_token().value;
+  const std::uint64_t largest = system->largest_read(static_cast<std::uint32_t>(longest)).value;
+  const std::uint64_t needed = (2 * payload + largest) * static_cast<std::uint64_t>(environment.max_in_flight);
   reads = open_store_reads({.store = store,
                             .layout_idx = store->layout_for(make_stored_layout(*system->store_layout())),
                             .path = &environment.path,
@@ -189,14 +190,16 @@ Request Session::Impl::resolve(std::span<const std::int32_t> ids, std::uint32_t 
 void Session::Impl::check_fits(const Request& request) const {
   const Bytes needed = system->one_layer_working_set(request.stored_tokens);
   const Bytes workspace{system->workspace().value / static_cast<std::uint64_t>(environment.max_in_flight)};
-  const auto refuse = [&](const char* key, Bytes found) {
-    throw ConfigError(fmt::format(
-        "{}: one layer of a request with {} stored tokens needs {} bytes, a request has {}; set {} higher", key,
-        request.stored_tokens, needed.value, found.value, key));
+  const auto check = [&](const char* key, Bytes wanted, Bytes found) {
+    if (wanted <= found) return;
+    throw ConfigError(
+        fmt::format("{}: one layer of a request with {} stored tokens needs {} bytes, there are {}; set it "
+                    "higher",
+                    key, request.stored_tokens, wanted.value, found.value));
   };
   if (needed.value == 0) return;
-  if (needed > workspace) refuse("workspace_bytes", workspace);
-  if (needed > system->staging()) refuse("staging_bytes", system->staging());
+  check("workspace_bytes", needed, workspace);
+  check("staging_bytes", system->largest_read(request.stored_tokens), system->staging());
 }
 
 void Session::Impl::start(const Prompt& prompt, std::size_t index) {
@@ -233,11 +236,11 @@ void Session::Impl::record_full(const Request& request, std::span<const std::int
       std::vector<KeyPage> key_pages;
       for (const KvPage& page : pages) key_pages.push_back({.keys = page.keys, .num_tokens = page.num_tokens});
       model.executor->project(*sequence, layer, all);
-      recorder->add_layer(*model.executor, *sequence, request, layer,
-                          {.pages = key_pages,
-                           .num_tokens = request.stored_tokens,
-                           .num_heads = environment.geometry.num_kv_heads});
-      model.executor->attend(*sequence, layer, all, reprefill::KvView{.pages = pages, .num_tokens = request.stored_tokens});
+      recorder->add_layer(
+          *model.executor, *sequence, request, layer,
+          {.pages = key_pages, .num_tokens = request.stored_tokens, .num_heads = environment.geometry.num_kv_heads});
+      model.executor->attend(*sequence, layer, all,
+                             reprefill::KvView{.pages = pages, .num_tokens = request.stored_tokens});
     }
   });
 }

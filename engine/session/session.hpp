@@ -35,9 +35,9 @@ struct SessionOptions {
   pipeline::PathKind path = pipeline::PathKind::direct;
   Json path_params = Json::object();
   int max_in_flight = 1;
-  bool buffered_reads = false;      // through the page cache: the prototype path does so anyway
+  bool buffered_reads = false;        // through the page cache: the prototype path does so anyway
   bool unregistered_buffers = false;  // where locked memory is short
-  bool verify_reads = false;        // checksums of everything that was read
+  bool verify_reads = false;          // checksums of everything that was read
   const traces::ImportanceSource* selections = nullptr;
   bool keep_logits = false;
   bool keep_spans = false;
@@ -51,8 +51,8 @@ struct RequestOutcome {
   Nanoseconds first_token{0};
   record::TimeBreakdown time;
   std::vector<std::int32_t> generated;
-  std::vector<float> first_logits;   // with keep_logits
-  std::vector<record::Span> spans;   // with keep_spans: its own, until its first token
+  std::vector<float> first_logits;  // with keep_logits
+  std::vector<record::Span> spans;  // with keep_spans: its own, until its first token
   Nanoseconds ttft() const { return first_token - arrival; }
 };
 

@@ -51,10 +51,10 @@ class SegmentReads final : public StoreReads {
       how_ = drops ? "one pread at a time, page cache dropped" : "one pread at a time through the page cache";
       return;
     }
-    auto direct = std::make_unique<DirectReader>(
-        DirectReaderOptions{.queue_depth = options.path->queue_depth,
-                            .buffers = pool_.arena().memory(),
-                            .unregistered_buffers = options.unregistered_buffers});
+    auto direct =
+        std::make_unique<DirectReader>(DirectReaderOptions{.queue_depth = options.path->queue_depth,
+                                                           .buffers = pool_.arena().memory(),
+                                                           .unregistered_buffers = options.unregistered_buffers});
     how_ = "O_DIRECT, " + direct->describe();
     reader_ = std::move(direct);
   }
@@ -73,7 +73,7 @@ class SegmentReads final : public StoreReads {
     reader_->submit(tag, requests, demand ? ReadQueue::demand : ReadQueue::prefetch);
   }
 
-  std::size_t drop_unsubmitted(void* tag) override { return reader_->drop_unsubmitted(tag); }
+  DroppedRequests drop_unsubmitted(void* tag) override { return reader_->drop_unsubmitted(tag); }
 
   void harvest(std::vector<FinishedRead>& out) override {
     finished_.clear();
@@ -106,8 +106,8 @@ class SegmentReads final : public StoreReads {
     const auto found = files_.find(segment);
     if (found != files_.end()) return found->second;
     OpenFile opened;
-    opened.file = options_.store->open_file(segment, options_.layout_idx,
-                                            options_.buffered ? DirectIo::off : DirectIo::required);
+    opened.file =
+        options_.store->open_file(segment, options_.layout_idx, options_.buffered ? DirectIo::off : DirectIo::required);
     opened.number = reader_->add_file(opened.file.descriptor(), opened.file.path().string());
     if (options_.verify) {
       const StoreManifest& manifest = options_.store->manifest();

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <list>
 
+#include "core/pipeline/mass_meter.hpp"
 #include "core/pipeline/request.hpp"
 #include "sim/simulated_machine.hpp"
-#include "core/pipeline/mass_meter.hpp"
 #include "sim/simulation/request_statistics.hpp"
 #include "sim/simulation/result_row.hpp"
 

@@ -92,9 +92,7 @@ class Evaluation {
     const std::filesystem::path file = options_.work_folder / "importance.rimp";
     {
       engine::ImportanceRecorder recorder(
-          file, {.mode = engine::RecordMode::full,
-                 .geometry = model_.checkpoint->geometry(),
-                 .probe_heads = {0}});
+          file, {.mode = engine::RecordMode::full, .geometry = model_.checkpoint->geometry(), .probe_heads = {0}});
       VariantResult result = run(variant, 0, &recorder);
       recorder.finish();
       full_ = std::move(result);
@@ -103,7 +101,8 @@ class Evaluation {
     return full_;
   }
 
-  VariantResult run(const EvalVariant& variant, std::size_t variant_idx, engine::ImportanceRecorder* recorder = nullptr) {
+  VariantResult run(const EvalVariant& variant, std::size_t variant_idx,
+                    engine::ImportanceRecorder* recorder = nullptr) {
     const engine::Store store = engine::Store::open(options_.work_folder / "store");
     engine::Session session(model_, &store,
                             {.system = variant.system,
@@ -113,7 +112,8 @@ class Evaluation {
                              .keep_logits = true});
     VariantResult result{.variant = variant, .items = std::vector<ItemResult>(task_.size())};
     std::vector<KeptTokens> kept;
-    for (const std::vector<std::uint32_t>& tokens : answer_tokens_) kept.emplace_back(importance_ ? &*importance_ : nullptr, tokens);
+    for (const std::vector<std::uint32_t>& tokens : answer_tokens_)
+      kept.emplace_back(importance_ ? &*importance_ : nullptr, tokens);
     engine::SessionCallbacks callbacks;
     callbacks.interrupted = options_.interrupted;
     callbacks.on_attend = [&](const pipeline::Request& request, int layer_idx, const pipeline::KvView& view) {

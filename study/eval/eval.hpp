@@ -58,8 +58,8 @@ struct EvalResult {
   int period_layers = 8;
 };
 
-/// Stores the task's prefixes, answers every item under full KV (attention_store, which loads all of it), then under each
-/// variant, through the engine and its caches. Throws what the engine throws.
+/// Stores the task's prefixes, answers every item under full KV (attention_store, which loads all of it), then under
+/// each variant, through the engine and its caches. Throws what the engine throws.
 EvalResult evaluate(engine::Model& model, std::span<const TaskItem> task, std::span<const EvalVariant> variants,
                     const EvalOptions& options);
 
@@ -67,8 +67,7 @@ EvalResult evaluate(engine::Model& model, std::span<const TaskItem> task, std::s
 
 template <>
 struct reprefill::EnumNames<reprefill::study::Scoring> {
-  static constexpr std::pair<const char*, study::Scoring> names[] = {
-      {"first_token", study::Scoring::first_token},
-      {"log_likelihood", study::Scoring::log_likelihood},
-      {"generate", study::Scoring::generate}};
+  static constexpr std::pair<const char*, study::Scoring> names[] = {{"first_token", study::Scoring::first_token},
+                                                                     {"log_likelihood", study::Scoring::log_likelihood},
+                                                                     {"generate", study::Scoring::generate}};
 };

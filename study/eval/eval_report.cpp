@@ -15,7 +15,8 @@ std::vector<std::pair<std::string, Items>> items_by_kind(std::span<const TaskIte
   for (std::size_t i = 0; i < task.size(); ++i) {
     kinds.front().second.push_back(i);
     if (task[i].kind.empty()) continue;
-    auto found = std::find_if(kinds.begin() + 1, kinds.end(), [&](const auto& kind) { return kind.first == task[i].kind; });
+    auto found =
+        std::find_if(kinds.begin() + 1, kinds.end(), [&](const auto& kind) { return kind.first == task[i].kind; });
     if (found == kinds.end()) found = kinds.insert(kinds.end(), {task[i].kind, {}});
     found->second.push_back(i);
   }
@@ -58,7 +59,8 @@ class VariantReport {
     add_mean(json, "kl_from_full_nats", items, [](const ItemResult& r) { return r.kl_from_full; });
     add_change(json, items);
     add_mean(json, "attention_mass_kept", items, [](const ItemResult& r) { return r.attention_mass_kept; });
-    add_mean(json, "attention_mass_kept_worst_layer", items, [](const ItemResult& r) { return r.attention_mass_worst; });
+    add_mean(json, "attention_mass_kept_worst_layer", items,
+             [](const ItemResult& r) { return r.attention_mass_worst; });
     return json;
   }
 

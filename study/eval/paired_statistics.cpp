@@ -52,7 +52,9 @@ Interval cluster_bootstrap_mean(std::span<const double> values, std::span<const 
     if (count > 0) means.push_back(sum / count);
   }
   std::sort(means.begin(), means.end());
-  const auto at = [&](double share) { return means[static_cast<std::size_t>(share * static_cast<double>(means.size() - 1))]; };
+  const auto at = [&](double share) {
+    return means[static_cast<std::size_t>(share * static_cast<double>(means.size() - 1))];
+  };
   return {at(0.025), at(0.975)};
 }
 

@@ -24,8 +24,8 @@ struct TaskItem {
   std::vector<AnswerSpan> answer_spans;
 };
 
-/// JSONL: {prefix, suffix, choices, answer} and optionally id, kind, answer_spans. `answer` is one of the choices or its
-/// index. Throws ConfigError naming file, line and key.
+/// JSONL: {prefix, suffix, choices, answer} and optionally id, kind, answer_spans. `answer` is one of the choices or
+/// its index. Throws ConfigError naming file, line and key.
 std::vector<TaskItem> read_task(const std::filesystem::path& file);
 
 }  // namespace reprefill::study

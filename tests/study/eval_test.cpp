@@ -38,8 +38,9 @@ class Evaluation : public testing::Test {
     }
   }
   EvalResult run(std::vector<EvalVariant> variants, Scoring scoring = Scoring::log_likelihood) {
-    return evaluate(model_, task_, variants,
-                    {.scoring = scoring, .work_folder = folder_ / ("work" + std::to_string(++num_runs_)), .buffered_reads = true});
+    return evaluate(
+        model_, task_, variants,
+        {.scoring = scoring, .work_folder = folder_ / ("work" + std::to_string(++num_runs_)), .buffered_reads = true});
   }
 
   test_support::TemporaryFolder folder_;
@@ -75,7 +76,8 @@ TEST_F(Evaluation, ASmallBudgetKeepsLessAndMovesTheAnswer) {
     EXPECT_LE(item.attention_mass_worst, item.attention_mass_kept);
     ASSERT_EQ(item.answer_recall.size(), 10u);
     // One selection a period: layers 0 to 7 keep the same tokens.
-    for (int layer = 1; layer < 8; ++layer) EXPECT_EQ(item.answer_recall[static_cast<std::size_t>(layer)], item.answer_recall[0]);
+    for (int layer = 1; layer < 8; ++layer)
+      EXPECT_EQ(item.answer_recall[static_cast<std::size_t>(layer)], item.answer_recall[0]);
     kl += item.kl_from_full;
   }
   EXPECT_GT(kl, 1e-6);

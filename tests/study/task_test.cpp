@@ -40,8 +40,8 @@ TEST_F(Task, AnswersAreChoicesOrTheirNumbers) {
 }
 
 TEST_F(Task, SpansLieInThePrefix) {
-  const auto items =
-      read(R"({"prefix": "abcd", "suffix": "s", "choices": ["x", "y"], "answer": 1, "answer_spans": [[1, 3], [4, 4]]})");
+  const auto items = read(
+      R"({"prefix": "abcd", "suffix": "s", "choices": ["x", "y"], "answer": 1, "answer_spans": [[1, 3], [4, 4]]})");
   ASSERT_EQ(items[0].answer_spans.size(), 2u);
   EXPECT_EQ(items[0].answer_spans[0].end, 3u);
   expect_refused(R"({"prefix": "abcd", "suffix": "s", "choices": ["x", "y"], "answer": 1, "answer_spans": [[1, 5]]})",

@@ -142,7 +142,8 @@ void write_checkpoint(const std::filesystem::path& folder, const TinyCheckpoint&
   for (int shard = 0; shard < checkpoint.num_shards; ++shard) {
     const std::string name = fmt::format("model-{:05}-of-{:05}.safetensors", shard + 1, checkpoint.num_shards);
     std::vector<RawTensor> part;
-    for (std::size_t i = static_cast<std::size_t>(shard); i < tensors.size(); i += static_cast<std::size_t>(checkpoint.num_shards)) {
+    for (std::size_t i = static_cast<std::size_t>(shard); i < tensors.size();
+         i += static_cast<std::size_t>(checkpoint.num_shards)) {
       part.push_back(tensors[i]);
       map[tensors[i].name] = name;
     }

@@ -36,22 +36,20 @@ TEST_P(PublishedFamily, HasAsManyParametersAndKvBytesAsPublished) {
   EXPECT_EQ(geometry.kv_bytes_per_token(), Bytes{GetParam().kv_bytes_token});
 }
 
-INSTANTIATE_TEST_SUITE_P(Shipped, PublishedFamily,
-                         testing::Values(Published{"opt-6.7b", 6658, 512 * 1024}, Published{"opt-13b", 12853, 800 * 1024},
-                                         Published{"opt-30b", 29975, 1344 * 1024}, Published{"llama-2-7b", 6738, 512 * 1024},
-                                         Published{"llama-2-13b", 13016, 800 * 1024},
-                                         Published{"llama-3-8b", 8030, 128 * 1024},
-                                         Published{"llama-3-70b", 70554, 320 * 1024},
-                                         Published{"mistral-7b-v0.3", 7248, 128 * 1024},
-                                         Published{"qwen3-8b", 8191, 144 * 1024},
-                                         Published{"phi-3-mini-128k", 3821, 384 * 1024},
-                                         Published{"phi-2", 2780, 320 * 1024}));
+INSTANTIATE_TEST_SUITE_P(
+    Shipped, PublishedFamily,
+    testing::Values(Published{"opt-6.7b", 6658, 512 * 1024}, Published{"opt-13b", 12853, 800 * 1024},
+                    Published{"opt-30b", 29975, 1344 * 1024}, Published{"llama-2-7b", 6738, 512 * 1024},
+                    Published{"llama-2-13b", 13016, 800 * 1024}, Published{"llama-3-8b", 8030, 128 * 1024},
+                    Published{"llama-3-70b", 70554, 320 * 1024}, Published{"mistral-7b-v0.3", 7248, 128 * 1024},
+                    Published{"qwen3-8b", 8191, 144 * 1024}, Published{"phi-3-mini-128k", 3821, 384 * 1024},
+                    Published{"phi-2", 2780, 320 * 1024}));
 
 class FamilyConfig : public testing::Test {
  protected:
   ModelGeometry read(const Json& changes) {
-    Json config = {{"model_type", "llama"},      {"num_hidden_layers", 2}, {"hidden_size", 64},
-                   {"num_attention_heads", 4},   {"intermediate_size", 96}, {"vocab_size", 100},
+    Json config = {{"model_type", "llama"},        {"num_hidden_layers", 2},         {"hidden_size", 64},
+                   {"num_attention_heads", 4},     {"intermediate_size", 96},        {"vocab_size", 100},
                    {"tie_word_embeddings", false}, {"max_position_embeddings", 2048}};
     config.update(changes);
     std::ofstream(folder_ / "config.json") << config.dump();

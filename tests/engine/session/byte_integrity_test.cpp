@@ -86,7 +86,8 @@ TEST_F(Engine, AtBudgetOneEverySystemComputesPlainPrefill) {
   }();
   for (const char* system : {"attention_store", "resident", "contiguous_kv", "impress", "as_h2o"}) {
     const bool has_budget = std::string_view(system) != "attention_store";
-    const Variant variant{.name = system, .system = system, .params = has_budget ? Json{{"budget", 1}} : Json::object()};
+    const Variant variant{
+        .name = system, .system = system, .params = has_budget ? Json{{"budget", 1}} : Json::object()};
     const PrefixStore store(small_.model, variant, PathKind::direct);
     Session session(small_.model, &*store, session_options(variant, PathKind::direct));
     const std::vector<Prompt> requests = some_requests(4);
@@ -140,6 +141,22 @@ TEST_F(Engine, AReplayedRunReadsWhatItReadBefore) {
     EXPECT_EQ(first[i].first_logits, second[i].first_logits);
   }
   EXPECT_EQ(session.decisions().digest(), replay.decisions().digest());
+}
+
+TEST_F(Engine, DroppedPrefetchChangesNoLogit) {
+  const Variant kept{.name = "kept", .system = "contiguous_kv", .params = {{"budget", 0.1}}};
+  Variant dropped = kept;
+  dropped.params["prefetch_drop"] = "unsubmitted";
+  for (const PathKind path : {PathKind::prototype, PathKind::direct}) {
+    const PrefixStore store(small_.model, kept, path);
+    const std::vector<Prompt> requests = some_requests();
+    Session first(small_.model, &*store, session_options(kept, path));
+    Session second(small_.model, &*store, session_options(dropped, path));
+    const auto expected = first.serve(requests, {}), outcomes = second.serve(requests, {});
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_EQ(expected[i].first_logits, outcomes[i].first_logits) << enum_name(path) << ", request " << i;
+    }
+  }
 }
 
 TEST_F(Engine, FullImportanceIsAttentionMass) {

@@ -1,5 +1,5 @@
-// The engine and the simulator, on the same requests and the importance that the engine recorded: bytes, reads and cache
-// decisions are equal, system by system, on both software paths (design 4, semantics 3 and 8).
+// The engine and the simulator, on the same requests and the importance that the engine recorded: bytes, reads and
+// cache decisions are equal, system by system, on both software paths (design 4, semantics 3 and 8).
 #include <gtest/gtest.h>
 
 #include "core/pipeline/account_metrics.hpp"
@@ -76,12 +76,11 @@ TEST_P(SimulatorEquality, BytesReadsAndDecisionsAreTheEngines) {
   const PrefixStore store(small_->model, variant, path);
   const TemporaryFolder folder;
   Session session(small_->model, &*store, session_options(variant, path));
-  ImportanceRecorder recorder(
-      folder / "run.rimp",
-      {.mode = RecordMode::as_run,
-       .geometry = geometry,
-       .probe_heads = session.resolved().at("params").value("probe_heads", std::vector<int>{0, 1, 2}),
-       .recorded_under = {variant.system, "", 1}});
+  ImportanceRecorder recorder(folder / "run.rimp", {.mode = RecordMode::as_run,
+                                                    .geometry = geometry,
+                                                    .probe_heads = session.resolved().at("params").value(
+                                                        "probe_heads", std::vector<int>{0, 1, 2}),
+                                                    .recorded_under = {variant.system, "", 1}});
   const std::vector<Prompt> requests = some_requests();
   const std::vector<RequestOutcome> outcomes = session.serve(requests, {}, &recorder);
   recorder.finish();
