@@ -23,7 +23,8 @@ class CheckpointFolder : public testing::Test {
     write_checkpoint(folder, checkpoint);
     return folder;
   }
-  std::filesystem::path write_tensors(const TinyCheckpoint& checkpoint, const std::vector<test_support::RawTensor>& tensors) {
+  std::filesystem::path write_tensors(const TinyCheckpoint& checkpoint,
+                                      const std::vector<test_support::RawTensor>& tensors) {
     const std::filesystem::path folder = write(checkpoint);
     std::ofstream(folder / "model.safetensors", std::ios::binary) << test_support::safetensors_bytes(tensors);
     return folder;

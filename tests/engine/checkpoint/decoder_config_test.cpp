@@ -29,7 +29,8 @@ class DecoderConfigFile : public testing::Test {
 };
 
 TEST_F(DecoderConfigFile, YarnIsReadInBothSpellings) {
-  const Json old_form = {{"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 2048}}}};
+  const Json old_form = {
+      {"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 2048}}}};
   const Json new_form = {{"rope_theta", nullptr},
                          {"rope_parameters",
                           {{"rope_type", "yarn"},
@@ -49,8 +50,9 @@ TEST_F(DecoderConfigFile, YarnIsReadInBothSpellings) {
 TEST_F(DecoderConfigFile, WhatTheEngineCannotRunIsRefusedByKey) {
   expect_refused({{"rope_scaling", {{"type", "linear"}, {"factor", 2.0}}}}, "RoPE type \"linear\"");
   expect_refused({{"rope_scaling", {{"type", "yarn"}, {"factor", 2.0}}}}, "original_max_position_embeddings");
-  expect_refused({{"rope_scaling", {{"type", "yarn"}, {"factor", 2.0}, {"original_max_position_embeddings", 64}, {"mscale", 1}}}},
-                 "mscale");
+  expect_refused(
+      {{"rope_scaling", {{"type", "yarn"}, {"factor", 2.0}, {"original_max_position_embeddings", 64}, {"mscale", 1}}}},
+      "mscale");
   expect_refused({{"use_sliding_window", true}}, "use_sliding_window");
   expect_refused({{"use_mrope", true}}, "use_mrope");
   expect_refused({{"hidden_act", "gelu"}}, "hidden_act");

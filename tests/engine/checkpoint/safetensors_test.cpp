@@ -29,7 +29,8 @@ TensorTable parse(const std::string& file) {
 }
 
 void expect_refused(const std::string& file, const std::string& message) {
-  EXPECT_THAT([&] { parse(file); }, ThrowsMessage<ConfigError>(testing::AllOf(HasSubstr("model.safetensors"), HasSubstr(message))));
+  EXPECT_THAT([&] { parse(file); },
+              ThrowsMessage<ConfigError>(testing::AllOf(HasSubstr("model.safetensors"), HasSubstr(message))));
 }
 
 const std::string kTwo = R"({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},)"
@@ -52,7 +53,8 @@ TEST(Safetensors, EveryTruncationIsRefused) {
 }
 
 TEST(Safetensors, ALyingHeaderLengthIsRefused) {
-  for (const std::uint64_t length : {std::uint64_t{1} << 63, ~std::uint64_t{0}, std::uint64_t{100'000'001}, std::uint64_t{3}}) {
+  for (const std::uint64_t length :
+       {std::uint64_t{1} << 63, ~std::uint64_t{0}, std::uint64_t{100'000'001}, std::uint64_t{3}}) {
     std::string file = file_of(kTwo, 20);
     std::memcpy(file.data(), &length, sizeof length);
     EXPECT_THROW(parse(file), ConfigError) << length;
@@ -61,24 +63,34 @@ TEST(Safetensors, ALyingHeaderLengthIsRefused) {
 
 TEST(Safetensors, OverlapsHolesAndWrongSizesAreNamed) {
   expect_refused(file_of(R"({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
-                             "b": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}})", 12), "b: overlaps");
+                             "b": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}})",
+                         12),
+                 "b: overlaps");
   expect_refused(file_of(R"({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
-                             "b": {"dtype": "F32", "shape": [2], "data_offsets": [12, 20]}})", 20), "4 bytes before it");
-  expect_refused(file_of(R"({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}})", 8), "dtype and shape need 12");
+                             "b": {"dtype": "F32", "shape": [2], "data_offsets": [12, 20]}})",
+                         20),
+                 "4 bytes before it");
+  expect_refused(file_of(R"({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}})", 8),
+                 "dtype and shape need 12");
   expect_refused(file_of(R"({"a": {"dtype": "F32", "shape": [2], "data_offsets": [8, 0]}})", 8), "a.data_offsets");
   expect_refused(file_of(R"({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 800]}})", 8), "a.data_offsets");
   expect_refused(file_of(R"({"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]},
-                             "b": {"dtype": "F32", "shape": [1], "data_offsets": [1, 5]}})", 5), "not aligned");
+                             "b": {"dtype": "F32", "shape": [1], "data_offsets": [1, 5]}})",
+                         5),
+                 "not aligned");
 }
 
 TEST(Safetensors, TypesAndShapesBeyondReasonAreRefused) {
   expect_refused(file_of(R"({"a": {"dtype": "Q4", "shape": [2], "data_offsets": [0, 8]}})", 8), "unknown dtype \"Q4\"");
   expect_refused(file_of(R"({"a": {"dtype": "F32", "shape": [-2], "data_offsets": [0, 8]}})", 8), "a.shape[0]");
-  expect_refused(file_of(R"({"a": {"dtype": "F32", "shape": [281474976710656, 281474976710656], "data_offsets": [0, 8]}})", 8),
-                 "beyond 64 bits");
+  expect_refused(
+      file_of(R"({"a": {"dtype": "F32", "shape": [281474976710656, 281474976710656], "data_offsets": [0, 8]}})", 8),
+      "beyond 64 bits");
   expect_refused(file_of(R"({"a": {"dtype": "F32", "shape": [2], "offsets": [0, 8]}})", 8), "offsets");
   expect_refused(file_of(R"({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
-                             "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}})", 8), "a");
+                             "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}})",
+                         8),
+                 "a");
   expect_refused(file_of("[1]", 0), "header");
   expect_refused(file_of("{", 0), "header");
 }

@@ -74,8 +74,10 @@ class Readers : public testing::TestWithParam<Kind> {
     if (GetParam() == Kind::buffered) {
       reader = std::make_unique<BufferedReader>(PageCache::drop);
     } else {
-      reader = std::make_unique<DirectReader>(DirectReaderOptions{
-          .queue_depth = depth, .buffers = arena_.memory(), .unregistered_buffers = GetParam() == Kind::direct_unregistered});
+      reader = std::make_unique<DirectReader>(
+          DirectReaderOptions{.queue_depth = depth,
+                              .buffers = arena_.memory(),
+                              .unregistered_buffers = GetParam() == Kind::direct_unregistered});
     }
     reader->add_file(GetParam() == Kind::buffered ? file_.buffered() : file_.direct(), file_.path());
     return reader;
@@ -94,7 +96,8 @@ TEST_P(Readers, EveryByteOfManyJobsArrives) {
     for (std::uint64_t r = 0; r < 1 + j % 4; ++r) {
       const std::uint64_t dice = combine64(j, r);
       const std::uint64_t bytes = (1 + dice % 4) * 4096, offset = (dice >> 8) % ((kFileBytes - bytes) / 4096) * 4096;
-      jobs[j].ranges.push_back({.file = 0, .offset = offset, .bytes = Bytes{bytes}, .destination = arena_.allocate(Bytes{bytes})});
+      jobs[j].ranges.push_back(
+          {.file = 0, .offset = offset, .bytes = Bytes{bytes}, .destination = arena_.allocate(Bytes{bytes})});
       ASSERT_NE(jobs[j].ranges.back().destination, nullptr);
     }
     reader->submit(&jobs[j], jobs[j].ranges, j % 3 == 0 ? ReadQueue::prefetch : ReadQueue::demand);
@@ -114,14 +117,16 @@ TEST_P(Readers, EveryByteOfManyJobsArrives) {
 
 TEST_P(Readers, AReadBeyondTheEndNamesTheFile) {
   const auto reader = make();
-  const FileRange range{.file = 0, .offset = kFileBytes - 4096, .bytes = Bytes{8192}, .destination = arena_.allocate(Bytes{8192})};
+  const FileRange range{
+      .file = 0, .offset = kFileBytes - 4096, .bytes = Bytes{8192}, .destination = arena_.allocate(Bytes{8192})};
   int tag = 0;
   reader->submit(&tag, {&range, 1}, ReadQueue::demand);
   std::vector<FinishedJob> finished;
   wait_for(*reader, finished, 1);
   ASSERT_TRUE(finished[0].failure);
   EXPECT_THAT([&] { std::rethrow_exception(finished[0].failure); },
-              testing::ThrowsMessage<MachineError>(testing::AllOf(testing::HasSubstr(file_.path()), testing::HasSubstr("ends before"))));
+              testing::ThrowsMessage<MachineError>(
+                  testing::AllOf(testing::HasSubstr(file_.path()), testing::HasSubstr("ends before"))));
 }
 
 TEST_P(Readers, WhatTheKernelDoesNotHaveIsDropped) {
