@@ -42,19 +42,36 @@ void generate(const TraceOptions& options) {
   fmt::print("{}: {} requests, seed {}\n", options.out, options.num_requests, options.seed);
 }
 
+void print_statistics(const TraceOptions& options, const traces::ImportanceSource& source,
+                      std::span<const traces::ImportanceSample> samples, int num_layers, const std::string& title,
+                      std::span<const traces::ImportanceTarget> targets) {
+  traces::ImportanceStatisticsOptions wanted;
+  wanted.num_layers = num_layers;
+  const std::vector<traces::ImportanceStatistics> result = compute_importance_statistics(source, samples, wanted);
+  if (options.json) {
+    fmt::print("{}\n", to_json(result, targets).dump(2));
+  } else {
+    fmt::print("{}\n{}", title, to_text(result, targets));
+  }
+}
+
+void recorded_importance(const TraceOptions& options) {
+  const auto source = traces::RecordedImportance::open(options.file);
+  std::vector<traces::ImportanceSample> samples;
+  for (const std::uint64_t request : source.requests()) {
+    samples.push_back({.request = request, .task = 0, .prefix = source.prefix_of(request)});
+  }
+  print_statistics(options, source, samples, source.num_layers(),
+                   fmt::format("{}: {} requests", options.file, samples.size()), {});
+}
+
 void importance(const TraceOptions& options) {
+  if (!options.file.empty()) return recorded_importance(options);
   const traces::ImportancePreset& preset = traces::importance_preset(options.preset, "--preset");
   const traces::SyntheticImportance source(
       preset.params, {.num_kv_heads = options.num_kv_heads, .probe_kv_heads = {0, 0, 0}}, options.seed);
-  traces::ImportanceStatisticsOptions wanted;
-  wanted.num_layers = options.num_layers;
-  const auto samples = traces::make_importance_samples(options.prefix_tokens, options.num_samples);
-  const std::vector<traces::ImportanceStatistics> result = compute_importance_statistics(source, samples, wanted);
-  if (options.json) {
-    fmt::print("{}\n", to_json(result, preset.targets).dump(2));
-  } else {
-    fmt::print("{}: {}\n{}", preset.name, preset.doc, to_text(result, preset.targets));
-  }
+  print_statistics(options, source, traces::make_importance_samples(options.prefix_tokens, options.num_samples),
+                   options.num_layers, fmt::format("{}: {}", preset.name, preset.doc), preset.targets);
 }
 
 }  // namespace
@@ -78,7 +95,9 @@ void add_trace(CLI::App& app, const Environment&) {
   make->add_option("--out", options->out, "File to write")->required();
   make->callback([options] { generate(*options); });
 
-  CLI::App* scores = verb->add_subcommand("importance", "Statistics of an importance preset beside its targets");
+  CLI::App* scores = verb->add_subcommand(
+      "importance", "Statistics of an importance preset beside its targets, or of a recorded full trace");
+  scores->add_option("--file", options->file, "A trace that `run --record-mode full` wrote, instead of a preset");
   scores->add_option("--preset", options->preset, "Preset (default paper-5pct)");
   scores->add_option("--prefix-tokens", options->prefix_tokens, "Prefix length (default 5952)")
       ->check(CLI::Range(64, 1'000'000));

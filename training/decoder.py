@@ -1,5 +1,10 @@
 """The Qwen2 decoder in plain torch, trainable on one GPU and on a CPU, and the two ways to start its weights."""
+import ctypes
+import functools
 import math
+import pathlib
+import subprocess
+import tempfile
 
 import torch
 import torch.nn.functional as F
@@ -22,21 +27,29 @@ class Shape:
         return self.theta ** (-torch.arange(0, self.head_dim, 2).float() / self.head_dim)
 
 
+@functools.lru_cache(maxsize=None)
+def row_functions():
+    """attention_rows.cpp, compiled for this processor."""
+    folder = tempfile.mkdtemp(prefix="recall-train-")
+    library = pathlib.Path(folder) / "attention_rows.so"
+    source = pathlib.Path(__file__).with_name("attention_rows.cpp")
+    subprocess.run(["g++", "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC", "-o", library, source], check=True)
+    return ctypes.CDLL(library)
+
+
+def call_rows(function, *arguments):
+    for argument in arguments:
+        assert not isinstance(argument, torch.Tensor) or argument.is_contiguous()
+    function(*(ctypes.c_void_p(a.data_ptr()) if isinstance(a, torch.Tensor) else ctypes.c_long(a) for a in arguments))
+
+
 class BlockedAttention(torch.autograd.Function):
-    """Causal attention without the whole matrix of logits, for torch 1.13 on a CPU. q [batch, kv_heads, group, tokens,
-    head_dim]; k, v [batch, kv_heads, tokens, head_dim]. The backward pass recomputes each block (Dao et al. 2022)."""
+    """Causal attention in bf16 without the whole matrix of logits, for a CPU. q [batch, kv_heads, group, tokens, head_dim],
+    scaled already; k, v [batch, kv_heads, tokens, head_dim]. The backward pass recomputes each block (Dao et al. 2022)."""
 
     @staticmethod
-    def probabilities(q, k, begin, end, log_sum=None):
-        batch, kv_heads, group, _, head_dim = q.shape
-        rows = q[:, :, :, begin:end].reshape(batch, kv_heads, group * (end - begin), head_dim)
-        logits = (rows @ k[:, :, :end].transpose(-1, -2)).float().mul_(head_dim ** -0.5)
-        future = torch.ones(end - begin, end - begin, dtype=torch.bool, device=q.device).triu_(1)
-        tiles = logits.view(batch, kv_heads, group, end - begin, end)
-        tiles[..., begin:].masked_fill_(future, -math.inf)
-        if log_sum is None:
-            log_sum = logits.logsumexp(-1, keepdim=True)
-        return rows, logits.sub_(log_sum).exp_(), log_sum
+    def rows_of(x, begin, end):
+        return x[:, :, :, begin:end].reshape(x.shape[0], x.shape[1], -1, x.shape[-1])
 
     @staticmethod
     def forward(ctx, q, k, v):
@@ -44,8 +57,10 @@ class BlockedAttention(torch.autograd.Function):
         out, log_sums = torch.empty_like(q), []
         for begin in range(0, tokens, QUERY_BLOCK):
             end = min(begin + QUERY_BLOCK, tokens)
-            _, share, log_sum = BlockedAttention.probabilities(q, k, begin, end)
-            out[:, :, :, begin:end] = (share.to(v.dtype) @ v[:, :, :end]).view(batch, kv_heads, group, -1, head_dim)
+            share = BlockedAttention.rows_of(q, begin, end) @ k[:, :, :end].transpose(-1, -2)
+            log_sum = torch.empty(share.shape[:-1])
+            call_rows(row_functions().softmax_rows, share, log_sum, log_sum.numel(), end, end - begin)
+            out[:, :, :, begin:end] = (share @ v[:, :, :end]).view(batch, kv_heads, group, -1, head_dim)
             log_sums.append(log_sum)
         ctx.save_for_backward(q, k, v, out, *log_sums)
         return out
@@ -54,31 +69,40 @@ class BlockedAttention(torch.autograd.Function):
     def backward(ctx, d_out):
         q, k, v, out, *log_sums = ctx.saved_tensors
         batch, kv_heads, group, tokens, head_dim = q.shape
+        d_out = d_out.to(v.dtype)
         d_q, d_k, d_v = torch.empty_like(q), torch.zeros_like(k, dtype=torch.float), torch.zeros_like(v, dtype=torch.float)
         for block, begin in enumerate(range(0, tokens, QUERY_BLOCK)):
             end = min(begin + QUERY_BLOCK, tokens)
-            rows, share, _ = BlockedAttention.probabilities(q, k, begin, end, log_sums[block])
-            flat = lambda x: x[:, :, :, begin:end].reshape(batch, kv_heads, -1, head_dim)
-            d_rows = flat(d_out).to(v.dtype)
-            inner = (d_rows.float() * flat(out).float()).sum(-1, keepdim=True)
-            d_v[:, :, :end] += share.to(v.dtype).transpose(-1, -2) @ d_rows
-            d_logits = (d_rows @ v[:, :, :end].transpose(-1, -2)).float().sub_(inner).mul_(share).mul_(head_dim ** -0.5)
-            d_logits = d_logits.to(v.dtype)
+            rows, d_rows = BlockedAttention.rows_of(q, begin, end), BlockedAttention.rows_of(d_out, begin, end)
+            inner = (d_rows.float() * BlockedAttention.rows_of(out, begin, end).float()).sum(-1)
+            share = rows @ k[:, :, :end].transpose(-1, -2)
+            d_logits = d_rows @ v[:, :, :end].transpose(-1, -2)
+            call_rows(row_functions().softmax_gradient_rows, share, d_logits, log_sums[block], inner, inner.numel(), end,
+                      end - begin)
+            d_v[:, :, :end] += share.transpose(-1, -2) @ d_rows
             d_q[:, :, :, begin:end] = (d_logits @ k[:, :, :end]).view(batch, kv_heads, group, -1, head_dim)
             d_k[:, :, :end] += d_logits.transpose(-1, -2) @ rows
         return d_q, d_k.to(k.dtype), d_v.to(v.dtype)
+
+
+def full_attention(q, k, v):
+    logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    future = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).triu(1)
+    return torch.softmax(logits.masked_fill(future, -math.inf), dim=-1) @ v
 
 
 def attention(q, k, v):
     """q [batch, tokens, heads, head_dim], k and v [batch, tokens, kv_heads, head_dim]; returns the shape of q."""
     (batch, tokens, heads, head_dim), kv_heads = q.shape, k.shape[2]
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    if q.is_cuda:
-        k, v = (x.repeat_interleave(heads // kv_heads, dim=1) for x in (k, v))
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
-    grouped = q.reshape(batch, kv_heads, heads // kv_heads, tokens, head_dim)
-    mixed = BlockedAttention.apply(grouped, k.contiguous(), v.contiguous())
-    return mixed.reshape(batch, heads, tokens, head_dim).transpose(1, 2)
+    if not q.is_cuda and q.dtype == torch.bfloat16:
+        grouped = (q * head_dim ** -0.5).reshape(batch, kv_heads, heads // kv_heads, tokens, head_dim)
+        mixed = BlockedAttention.apply(grouped, k.contiguous(), v.contiguous())
+        return mixed.reshape(batch, heads, tokens, head_dim).transpose(1, 2)
+    k, v = (x.repeat_interleave(heads // kv_heads, dim=1) for x in (k, v))
+    if not hasattr(F, "scaled_dot_product_attention"):  # torch 1.13
+        return full_attention(q, k, v).transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
 
 
 class Norm(nn.Module):
@@ -112,12 +136,14 @@ class Layer(nn.Module):
 
     def forward(self, x, cos, sin):
         s, (batch, tokens, _) = self.s, x.shape
-        normed = self.input_layernorm(x)
+        # Cast once here, or autocast does it for each of the products.
+        cast = lambda y: y.to(torch.bfloat16) if self.training else y
+        normed = cast(self.input_layernorm(x))
         heads = lambda y: y.view(batch, tokens, -1, s.head_dim)
         q, k, v = heads(self.q_proj(normed)), heads(self.k_proj(normed)), heads(self.v_proj(normed))
         q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
         x = x + self.o_proj(attention(q, k, v).reshape(batch, tokens, -1))
-        normed = self.post_attention_layernorm(x)
+        normed = cast(self.post_attention_layernorm(x))
         return x + self.down_proj(F.silu(self.gate_proj(normed)) * self.up_proj(normed))
 
 

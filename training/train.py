@@ -8,12 +8,11 @@
 Recall is learned in stages of growing length. A stage ends when single facts are right and its share of the time is
 over; a quarter of the steps is from earlier stages. The loss is on the answers only; the rate decays over the last
 quarter of the time. Weights are written every few minutes and at the end, so that a run cut off leaves a checkpoint;
---resume FILE continues from DIR/resume.pt. With --start random (instead of circuits, decoder.py) the model first
+--resume DIR continues from its weights. With --start random (instead of circuits, decoder.py) the model first
 learns to copy a random segment to a random later place, for a quarter of the time at most.
 """
 import argparse
 import os
-import pathlib
 import time
 
 import torch
@@ -51,12 +50,12 @@ class Batches:
             ids, targets = recall_data.copy_rows(self.vocabulary, max(2, self.batch_tokens // 256), 256, self.device)
             return ids, targets, torch.zeros_like(targets[targets >= 0])
         count = questions_for(length)
-        batch = max(1, self.batch_tokens // (length + 19 * count))
+        batch = max(1, self.batch_tokens // (length + 20 * count))
         drawn = self.documents.draw(batch, length, count)
         ids, targets, where = recall_data.training_rows(drawn, self.vocabulary)
         kinds = torch.full_like(targets, -1).scatter_(1, where, drawn["kinds"])
         if ids.is_cuda:  # one size a stage, whatever kinds were drawn: compiled once. Answers cut off are few.
-            size = length + 19 * count
+            size = length + 20 * count + 16
             fit = lambda x, value: F.pad(x[:, :size], (0, max(0, size - x.shape[1])), value=value)
             ids, targets, kinds = fit(ids, self.vocabulary.end_id), fit(targets, -100), fit(kinds, -1)
         return ids, targets, kinds[targets >= 0]
@@ -76,11 +75,8 @@ class Gradient:
         loss = F.cross_entropy(logits.float(), targets[wanted])
         loss.backward()
         hit = logits.argmax(-1) == targets[wanted]
-        score = torch.zeros(9)
-        for kind in range(4):
-            score[kind], score[4 + kind] = hit[kinds == kind].sum(), (kinds == kind).sum()
-        score[8] = loss.item()
-        return score
+        by_kind = lambda which: torch.bincount(which, minlength=len(recall_data.KINDS))
+        return torch.cat([by_kind(kinds[hit]), by_kind(kinds), loss.detach()[None]]).float().cpu()
 
 
 def work(rank, shared, options):
@@ -107,7 +103,7 @@ class Shared:
 
     def __init__(self, model, count):
         self.model = model.share_memory()
-        self.barrier = multiprocessing.get_context("fork").Barrier(count)
+        self.barrier = multiprocessing.get_context("fork").Barrier(count, timeout=1800)  # ends what a killed run left
         size = sum(parameter.numel() for parameter in model.parameters())
         self.length = torch.zeros((), dtype=torch.long).share_memory_()
         self.scores = torch.zeros(count, 9).share_memory_()
@@ -122,10 +118,9 @@ class Trainer:
         self.model = Decoder(Shape(words.Vocabulary().size, options.tiny))
         if options.start == "circuits":
             start_with_circuits(self.model)
-        self.stage = 0
-        self.optimizer_state = None
         if options.resume:
-            self.load(options.resume)
+            self.model = checkpoint.load(options.resume)
+        self.stage = options.stage
         self.model.to(self.device)
         decayed = [p for p in self.model.parameters() if p.dim() == 2]
         others = [p for p in self.model.parameters() if p.dim() != 2]
@@ -137,8 +132,10 @@ class Trainer:
     def prepare(self):
         if self.device == "cuda":
             torch.set_float32_matmul_precision("high")
+            torch._dynamo.config.suppress_errors = True  # a layer that cannot be compiled runs as it is
+            torch._dynamo.config.cache_size_limit = 64   # one entry for each length of a stage
             for layer in self.model.layers:
-                layer.compile()
+                layer.compile(dynamic=False)
             self.gradient = Gradient(self.model, Batches("cuda", self.options.batch_tokens), "cuda")
             return
         self.shared = Shared(self.model, self.options.workers)
@@ -226,14 +223,7 @@ class Trainer:
 
     def save(self):
         checkpoint.save(self.model, self.options.out)
-        torch.save({"weights": self.model.state_dict(), "stage": self.stage}, pathlib.Path(self.options.out) / "resume.pt")
         self.saved = time.time()
-
-    def load(self, file):
-        """Weights and stage; AdamW's moments are left behind (twice the weights) and come back within the warm-up."""
-        state = torch.load(file, map_location="cpu")
-        self.model.load_state_dict(state["weights"])
-        self.stage = state["stage"]
 
     def run(self):
         if self.options.start == "random" and not self.options.resume:
@@ -257,7 +247,8 @@ def main():
     parser.add_argument("--start", choices=["circuits", "random"], default="circuits")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread each (CPU)")
     parser.add_argument("--nice", type=int, default=0, help="lowers the priority of the processes (CPU)")
-    parser.add_argument("--resume", help="resume.pt of an earlier run")
+    parser.add_argument("--resume", help="folder with the weights of an earlier run; AdamW's moments start anew")
+    parser.add_argument("--stage", type=int, default=0, help="the first stage, an index of STAGES (with --resume)")
     parser.add_argument("--tiny", action="store_true", help="four narrow layers and the first two stages")
     Trainer(parser.parse_args()).run()
 

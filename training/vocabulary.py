@@ -78,7 +78,7 @@ def build_tokenizer():
             grown = token + letter
             if grown not in vocab:
                 vocab[grown] = len(vocab)
-                merges.append([token, letter])
+                merges.append(f"{token} {letter}")
             token = grown
     added = []
     for content in SPECIAL:

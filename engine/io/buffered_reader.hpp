@@ -1,7 +1,6 @@
 // One pread at a time through the page cache: what the published prototypes do.
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -14,7 +13,7 @@ namespace reprefill::engine {
 enum class PageCache : std::uint8_t { drop, keep };
 
 /// A thread of its own reads one range after the other, demand before prefetch that has not begun. With PageCache::drop
-/// each range is dropped from the page cache before it is read, so that the bytes come from the device (design 5).
+/// the file is dropped from the page cache before each read, so that the bytes come from the device (design 5).
 class BufferedReader final : public FileReader {
  public:
   explicit BufferedReader(PageCache page_cache);

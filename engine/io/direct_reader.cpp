@@ -1,7 +1,7 @@
 #include "engine/io/direct_reader.hpp"
 
 #include <sys/eventfd.h>
-#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,121 +13,73 @@
 namespace reprefill::engine {
 namespace {
 
-/// The kernel takes at most 1 GiB as one buffer.
-constexpr std::size_t kMaxBufferBytes = std::size_t{1} << 30;
+/// The most that one submission asks for: below what the kernel gives in one read (2 GiB less a page).
+constexpr std::uint64_t kMaxReadBytes = std::uint64_t{1} << 30;
+/// Direct reads begin on a block's boundary, also those that continue a short one; no file system's block is larger.
+constexpr std::uint64_t kBlockBytes = 4096;
+/// A device that answers EAGAIN this often in a row does not mean "later".
+constexpr std::uint32_t kMaxStalls = 1000;
+/// io_uring's own limit of entries.
+constexpr std::uint32_t kMaxDepth = 32768;
 
-[[noreturn]] void throw_setup(const char* call, int error) {
-  std::string hint;
-  if (error == EPERM || error == EACCES || error == ENOSYS) {
-    hint =
-        "; io_uring is blocked here (kernel.io_uring_disabled, a container's seccomp profile, or a kernel before "
-        "5.6): allow it, or read through the page cache with --buffered";
-  }
-  throw MachineError(fmt::format("{}: {}{}", call, std::strerror(error), hint));
+bool is_transient(int error) { return error == EINTR || error == EAGAIN; }
+
+std::string describe_error(int error) {
+  const char* name = ::strerrorname_np(error);
+  return fmt::format("{} ({})", name != nullptr ? name : "unknown error", std::strerror(error));
 }
 
-[[noreturn]] void throw_memlock(const char* call, std::size_t wanted, int error) {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_MEMLOCK, &limit);
-  throw MachineError(fmt::format(
-      "{}: {}: {} bytes must be locked, the limit of this process is {} (ulimit -l); "
-      "raise it with `ulimit -l {}` or in /etc/security/limits.conf, set staging_bytes lower, or do without locked "
-      "memory: --unregistered-buffers",
-      call, std::strerror(error), wanted, limit.rlim_cur, wanted / 1024 + 1024));
+std::unique_ptr<ReadRing> open_ring(const DirectReaderOptions& options) {
+  if (options.queue_depth < 1 || options.queue_depth > kMaxDepth) {
+    throw ConfigError(fmt::format("queue_depth: found {}; io_uring takes 1 to {}", options.queue_depth, kMaxDepth));
+  }
+  return make_uring({.depth = options.queue_depth,
+                     .buffers = options.buffers,
+                     .unregistered_buffers = options.unregistered_buffers,
+                     .max_files = options.max_files});
 }
 
 }  // namespace
 
 DirectReader::DirectReader(const DirectReaderOptions& options)
-    : depth_(options.queue_depth), max_files_(options.max_files) {
-  io_uring_params params{};
-  params.flags = IORING_SETUP_CLAMP;
-  const int error = io_uring_queue_init_params(std::max(2u, depth_), &ring_, &params);
-  if (error == -ENOMEM) throw_memlock("io_uring_queue_init", options.buffers.size(), ENOMEM);
-  if (error < 0) throw_setup("io_uring_queue_init", -error);
-  event_fd_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  try {
-    if (event_fd_ < 0) throw_setup("eventfd", errno);
-    if (const int registered = io_uring_register_eventfd(&ring_, event_fd_); registered < 0) {
-      throw_setup("io_uring_register_eventfd", -registered);
-    }
-    register_buffers(options);
-    register_files();
-  } catch (...) {
-    io_uring_queue_exit(&ring_);
-    if (event_fd_ >= 0) ::close(event_fd_);
-    throw;
-  }
+    : DirectReader(open_ring(options), options.queue_depth) {}
+
+DirectReader::DirectReader(std::unique_ptr<ReadRing> ring, std::uint32_t queue_depth)
+    : ring_(std::move(ring)), depth_(queue_depth), slots_(queue_depth) {
+  REPREFILL_CHECK(depth_ > 0, "a reader of depth 0 never reads");
+  for (std::uint32_t slot = depth_; slot-- > 0;) free_slots_.push_back(slot);
 }
 
 DirectReader::~DirectReader() {
-  for (auto* queue : {&demand_, &prefetch_}) queue->clear();
-  while (num_in_flight_ > 0) {
-    io_uring_cqe* completion = nullptr;
-    if (io_uring_wait_cqe(&ring_, &completion) < 0) continue;
-    delete static_cast<Request*>(io_uring_cqe_get_data(completion));
-    io_uring_cqe_seen(&ring_, completion);
-    --num_in_flight_;
+  std::size_t with_kernel = depth_ - free_slots_.size() - to_continue_.size() - ring_->num_prepared();
+  while (with_kernel > 0) {
+    ring_->wait();
+    while (ring_->next_completion()) --with_kernel;
   }
-  io_uring_queue_exit(&ring_);
-  ::close(event_fd_);
-}
-
-void DirectReader::register_buffers(const DirectReaderOptions& options) {
-  if (options.buffers.empty() || options.unregistered_buffers) return;
-  std::vector<iovec> pieces;
-  for (std::size_t at = 0; at < options.buffers.size(); at += kMaxBufferBytes) {
-    pieces.push_back({options.buffers.data() + at, std::min(kMaxBufferBytes, options.buffers.size() - at)});
-  }
-  const int error = io_uring_register_buffers(&ring_, pieces.data(), static_cast<unsigned>(pieces.size()));
-  if (error == -ENOMEM || error == -EPERM) {
-    throw_memlock("io_uring_register_buffers", options.buffers.size(), -error);
-  }
-  if (error < 0) throw_setup("io_uring_register_buffers", -error);
-  registered_ = options.buffers;
-}
-
-/// The table may be no larger than the process's limit of open files. Kernels before 5.19 have no sparse table: plain
-/// descriptors do there, at a little more cost per read.
-void DirectReader::register_files() {
-  rlimit limit{};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
-  max_files_ = static_cast<std::uint32_t>(std::min<rlim_t>(max_files_, limit.rlim_cur));
-  files_registered_ = io_uring_register_files_sparse(&ring_, max_files_) >= 0;
 }
 
 int DirectReader::add_file(int descriptor, std::string path) {
-  const int number = static_cast<int>(files_.size());
-  if (files_registered_) {
-    REPREFILL_CHECK(files_.size() < max_files_, "more than {} files", max_files_);
-    int updated = descriptor;
-    const int error = io_uring_register_files_update(&ring_, static_cast<unsigned>(number), &updated, 1);
-    if (error < 0) throw_setup("io_uring_register_files_update", -error);
-  }
+  ring_->add_file(descriptor);
   files_.push_back({descriptor, std::move(path)});
-  return number;
+  return static_cast<int>(files_.size()) - 1;
 }
 
-std::string DirectReader::describe() const {
-  return fmt::format("io_uring, depth {}, {} files, {} buffers", depth_,
-                     files_registered_ ? "registered" : "unregistered",
-                     registered_.empty() ? "unregistered" : "registered");
-}
+std::string DirectReader::describe() const { return fmt::format("io_uring, depth {}, {}", depth_, ring_->describe()); }
 
 void DirectReader::submit(void* tag, std::span<const FileRange> ranges, ReadQueue queue) {
   auto& job = jobs_[tag];
   REPREFILL_CHECK(job == nullptr, "a job of this tag is under way");
   job = std::make_unique<Job>();
   job->report.tag = tag;
-  job->report.start = job->report.end = std::chrono::steady_clock::now();
+  job->report.start = std::chrono::steady_clock::now();
   job->num_unfinished = ranges.size();
   for (const FileRange& range : ranges) {
-    (queue == ReadQueue::demand ? demand_ : prefetch_).push_back(std::make_unique<Request>(Request{job.get(), range}));
+    REPREFILL_CHECK(range.file >= 0 && static_cast<std::size_t>(range.file) < files_.size(), "no file {}", range.file);
+    (queue == ReadQueue::demand ? demand_ : prefetch_).push_back({.job = job.get(), .range = range});
   }
   if (ranges.empty()) {
-    job->num_unfinished = 1;
-    end_request(*job);
-    ::eventfd_write(event_fd_, 1);
+    end_requests(*job, 0);
+    wake();
   }
   pump();
 }
@@ -138,113 +90,131 @@ DroppedRequests DirectReader::drop_unsubmitted(void* tag) {
   if (found == jobs_.end()) return dropped;
   Job& job = *found->second;
   for (auto* queue : {&demand_, &prefetch_}) {
-    std::erase_if(*queue, [&](const auto& request) {
-      if (request->job != &job) return false;
+    std::erase_if(*queue, [&](const Request& request) {
+      if (request.job != &job) return false;
       ++dropped.num_requests;
-      dropped.bytes += request->range.bytes;
+      dropped.bytes += request.range.bytes;
       return true;
     });
   }
   if (dropped.num_requests == 0) return dropped;
   job.report.num_dropped += dropped.num_requests;
-  job.num_unfinished -= dropped.num_requests - 1;
-  if (job.num_unfinished == 1) ::eventfd_write(event_fd_, 1);
-  end_request(job);
+  if (job.num_unfinished == dropped.num_requests) wake();
+  end_requests(job, dropped.num_requests);
   return dropped;
 }
 
-/// Hands queued requests to the kernel while there is room, all in one call.
+/// Begins what there is room for, all in one call to the kernel.
 void DirectReader::pump() {
-  bool any = false;
-  while (num_in_flight_ < depth_ && !(demand_.empty() && prefetch_.empty())) {
+  for (const std::uint32_t slot : to_continue_) begin(slot);
+  to_continue_.clear();
+  while (!free_slots_.empty() && !(demand_.empty() && prefetch_.empty())) {
     auto& queue = demand_.empty() ? prefetch_ : demand_;
-    Request* request = queue.front().release();
+    const std::uint32_t slot = free_slots_.back();
+    free_slots_.pop_back();
+    slots_[slot] = queue.front();
     queue.pop_front();
-    prepare(request);
-    any = true;
+    begin(slot);
   }
-  if (!any) return;
-  for (;;) {
-    const int error = io_uring_submit(&ring_);
-    if (error >= 0) return;
-    if (error != -EINTR && error != -EAGAIN && error != -EBUSY) throw_setup("io_uring_submit", -error);
-  }
+  hand_over();
 }
 
-int DirectReader::buffer_of(const std::byte* data) const {
-  if (registered_.empty() || data < registered_.data() || data >= registered_.data() + registered_.size()) return -1;
-  return static_cast<int>(static_cast<std::size_t>(data - registered_.data()) / kMaxBufferBytes);
+void DirectReader::begin(std::uint32_t slot) {
+  const Request& request = slots_[slot];
+  if (!request.job->started) request.job->report.start = std::chrono::steady_clock::now();
+  request.job->started = true;
+  ring_->prepare({.tag = slot,
+                  .file = request.range.file,
+                  .offset = request.range.offset,
+                  .bytes = static_cast<std::uint32_t>(std::min(request.range.bytes.value, kMaxReadBytes)),
+                  .destination = request.range.destination});
 }
 
-void DirectReader::prepare(Request* request) {
-  io_uring_sqe* entry = io_uring_get_sqe(&ring_);
-  REPREFILL_CHECK(entry != nullptr, "the submission queue is full at {} in flight", num_in_flight_);
-  const FileRange& range = request->range;
-  const int file = files_registered_ ? range.file : files_[static_cast<std::size_t>(range.file)].descriptor;
-  const auto bytes = static_cast<unsigned>(range.bytes.value);
-  // A read that crosses from one registered piece into the next goes unregistered.
-  const int buffer = buffer_of(range.destination);
-  if (buffer >= 0 && buffer == buffer_of(range.destination + bytes - 1)) {
-    io_uring_prep_read_fixed(entry, file, range.destination, bytes, range.offset, buffer);
-  } else {
-    io_uring_prep_read(entry, file, range.destination, bytes, range.offset);
+/// The kernel may take a part of what is prepared, or nothing just now.
+void DirectReader::hand_over() {
+  std::uint32_t num_stalls = 0;
+  while (ring_->num_prepared() > 0) {
+    const int taken = ring_->submit();
+    if (taken > 0) continue;
+    if ((taken < 0 && !is_transient(-taken) && taken != -EBUSY) || ++num_stalls == kMaxStalls) {
+      throw MachineError(fmt::format("io_uring_submit: {}", taken < 0 ? describe_error(-taken) : "takes nothing"));
+    }
   }
-  if (files_registered_) entry->flags |= IOSQE_FIXED_FILE;
-  io_uring_sqe_set_data(entry, request);
-  if (!request->job->started) request->job->report.start = std::chrono::steady_clock::now();
-  request->job->started = true;
-  ++num_in_flight_;
 }
 
 void DirectReader::harvest(std::vector<FinishedJob>& out) {
   std::uint64_t count = 0;
-  [[maybe_unused]] const ssize_t got = ::read(event_fd_, &count, sizeof count);  // EAGAIN: nothing new
-  io_uring_cqe* completion = nullptr;
-  while (io_uring_peek_cqe(&ring_, &completion) == 0) {
-    auto* request = static_cast<Request*>(io_uring_cqe_get_data(completion));
-    const int result = completion->res;
-    io_uring_cqe_seen(&ring_, completion);
-    --num_in_flight_;
-    complete(request, result);
-  }
+  [[maybe_unused]] const ssize_t got = ::read(event_fd(), &count, sizeof count);  // EAGAIN: nothing new
+  while (const std::optional<RingCompletion> completion = ring_->next_completion()) complete(*completion);
   pump();
   out.insert(out.end(), std::make_move_iterator(finished_.begin()), std::make_move_iterator(finished_.end()));
   finished_.clear();
 }
 
-void DirectReader::complete(Request* raw, int result) {
-  std::unique_ptr<Request> request(raw);
-  Job& job = *request->job;
-  FileRange& range = request->range;
-  const bool again = result == -EINTR || result == -EAGAIN;
-  const bool is_short = result > 0 && static_cast<std::uint64_t>(result) < range.bytes.value;
-  if (again || is_short) {
-    if (is_short) {
-      range.offset += static_cast<std::uint64_t>(result);
-      range.destination += result;
-      range.bytes -= Bytes{static_cast<std::uint64_t>(result)};
-    }
-    demand_.push_front(std::move(request));  // it was begun: nothing overtakes it
+void DirectReader::complete(const RingCompletion& completion) {
+  const auto slot = static_cast<std::uint32_t>(completion.tag);
+  Job& job = *slots_[slot].job;
+  if (continue_request(slot, completion.result)) {
+    to_continue_.push_back(slot);
     return;
   }
-  if (result < 0) fail(job, range, -result, "io_uring read");
-  if (result == 0 && range.bytes.value > 0) fail(job, range, 0, "io_uring read: the file ends before");
-  end_request(job);
+  free_slots_.push_back(slot);
+  end_requests(job, 1);
 }
 
-void DirectReader::fail(Job& job, const FileRange& range, int error, const char* what) {
+/// Accounts for one completion; says whether the request must go on.
+bool DirectReader::continue_request(std::uint32_t slot, int result) {
+  Request& request = slots_[slot];
+  FileRange& range = request.range;
+  if (result < 0 && !is_transient(-result)) {
+    fail(*request.job, range, describe_error(-result));
+    return false;
+  }
+  if (result >= 0 && static_cast<std::uint64_t>(result) == range.bytes.value) return false;
+  if (result >= 0 && file_ends_at(range, result)) {
+    fail(*request.job, range, fmt::format("the file ends before, at {}", range.offset + static_cast<unsigned>(result)));
+    return false;
+  }
+  const std::uint64_t progress = result > 0 ? static_cast<std::uint64_t>(result) / kBlockBytes * kBlockBytes : 0;
+  range.offset += progress;
+  range.destination += progress;
+  range.bytes -= Bytes{progress};
+  request.num_stalls = progress > 0 ? 0 : request.num_stalls + 1;
+  if (request.num_stalls < kMaxStalls) return true;
+  fail(*request.job, range,
+       fmt::format("no progress in {} attempts; the last gave {}", kMaxStalls,
+                   result < 0 ? describe_error(-result) : fmt::format("{} bytes", result)));
+  return false;
+}
+
+/// Nothing read is the end. A short read is not: files end where fstat says, devices and file systems cut elsewhere
+/// too.
+bool DirectReader::file_ends_at(const FileRange& range, int result) const {
+  if (result == 0) return true;
+  struct stat status {};
+  if (::fstat(files_[static_cast<std::size_t>(range.file)].descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
+    return false;
+  }
+  return range.offset + static_cast<unsigned>(result) >= static_cast<std::uint64_t>(status.st_size);
+}
+
+void DirectReader::fail(Job& job, const FileRange& range, const std::string& why) {
   if (job.report.failure) return;  // the first one tells
   job.report.failure = std::make_exception_ptr(MachineError(
-      fmt::format("{}: {}{}{} ({} bytes at offset {})", files_[static_cast<std::size_t>(range.file)].path, what,
-                  error != 0 ? ": " : "", error != 0 ? std::strerror(error) : "", range.bytes.value, range.offset)));
+      fmt::format("{}: io_uring read of {} bytes at offset {}: {}", files_[static_cast<std::size_t>(range.file)].path,
+                  range.bytes.value, range.offset, why)));
 }
 
-void DirectReader::end_request(Job& job) {
-  if (--job.num_unfinished > 0) return;
+void DirectReader::end_requests(Job& job, std::size_t count) {
+  job.num_unfinished -= count;
+  if (job.num_unfinished > 0) return;
   job.report.end = std::chrono::steady_clock::now();
   void* tag = job.report.tag;
   finished_.push_back(std::move(job.report));
   jobs_.erase(tag);
 }
+
+/// For jobs that end without a completion.
+void DirectReader::wake() { ::eventfd_write(event_fd(), 1); }
 
 }  // namespace reprefill::engine

@@ -1,13 +1,12 @@
-// Reads through io_uring: registered files and buffers, two priorities, a bounded number under way.
+// Reads past the page cache with two priorities and a bounded number under way.
 #pragma once
 
 #include <deque>
 #include <memory>
 #include <unordered_map>
 
-#include <liburing.h>
-
 #include "engine/io/read_job.hpp"
+#include "engine/io/read_ring.hpp"
 
 namespace reprefill::engine {
 
@@ -23,17 +22,18 @@ struct DirectReaderOptions {
 /// memory.
 class DirectReader final : public FileReader {
  public:
-  /// Throws MachineError where io_uring is not to be had, or locked memory too little: with the limit and what to do.
+  /// Throws ConfigError for a depth that io_uring does not have, MachineError as make_uring.
   explicit DirectReader(const DirectReaderOptions& options);
+  DirectReader(std::unique_ptr<ReadRing> ring, std::uint32_t queue_depth);
   ~DirectReader() override;
 
   int add_file(int descriptor, std::string path) override;
   void submit(void* tag, std::span<const FileRange> ranges, ReadQueue queue) override;
   DroppedRequests drop_unsubmitted(void* tag) override;
   void harvest(std::vector<FinishedJob>& out) override;
-  int event_fd() const override { return event_fd_; }
+  int event_fd() const override { return ring_->event_fd(); }
 
-  /// "io_uring, depth 128, registered files and buffers".
+  /// "io_uring, depth 128, registered files, registered buffers".
   std::string describe() const;
 
  private:
@@ -44,32 +44,32 @@ class DirectReader final : public FileReader {
   };
   struct Request {
     Job* job = nullptr;
-    FileRange range;  // what is left of it
+    FileRange range;               // what is left of it
+    std::uint32_t num_stalls = 0;  // completions in a row that brought nothing
   };
   struct File {
     int descriptor = -1;
     std::string path;
   };
 
-  void register_buffers(const DirectReaderOptions& options);
-  void register_files();
   void pump();
-  void prepare(Request* request);
-  void complete(Request* request, int result);
-  void fail(Job& job, const FileRange& range, int error, const char* what);
-  void end_request(Job& job);
-  int buffer_of(const std::byte* data) const;
+  void begin(std::uint32_t slot);
+  void hand_over();
+  void complete(const RingCompletion& completion);
+  bool continue_request(std::uint32_t slot, int result);
+  bool file_ends_at(const FileRange& range, int result) const;
+  void fail(Job& job, const FileRange& range, const std::string& why);
+  void end_requests(Job& job, std::size_t count);
+  void wake();
 
-  io_uring ring_{};
-  int event_fd_ = -1;
+  std::unique_ptr<ReadRing> ring_;
   std::uint32_t depth_;
-  std::uint32_t max_files_;
-  std::span<std::byte> registered_;
-  bool files_registered_ = false;
   std::vector<File> files_;
   std::unordered_map<void*, std::unique_ptr<Job>> jobs_;
-  std::deque<std::unique_ptr<Request>> demand_, prefetch_;
-  std::uint32_t num_in_flight_ = 0;
+  std::deque<Request> demand_, prefetch_;
+  std::vector<Request> slots_;  // begun, by the tag that the ring has; never more than the depth
+  std::vector<std::uint32_t> free_slots_;
+  std::vector<std::uint32_t> to_continue_;  // begun, and not with the ring: before everything else, never dropped
   std::vector<FinishedJob> finished_;
 };
 

@@ -45,10 +45,14 @@ std::byte* StagingArena::allocate(Bytes size) {
 
 void StagingArena::release(std::byte* data, Bytes size) {
   std::uint64_t length = whole_pages(size);
-  used_ -= Bytes{length};
-  auto offset = static_cast<std::uint64_t>(data - base_);
+  const auto offset = static_cast<std::uint64_t>(data - base_);
+  REPREFILL_CHECK(contains(data) && offset + length <= capacity_.value, "{} is no range of this staging",
+                  fmt::ptr(data));
   auto next = free_.lower_bound(offset);
-  REPREFILL_CHECK(next == free_.end() || next->first >= offset + length, "staging range at {} is freed twice", offset);
+  const bool overlaps_next = next != free_.end() && next->first < offset + length;
+  const bool overlaps_before = next != free_.begin() && std::prev(next)->first + std::prev(next)->second > offset;
+  REPREFILL_CHECK(!overlaps_next && !overlaps_before, "staging range at {} is freed twice", offset);
+  used_ -= Bytes{length};
   if (next != free_.end() && next->first == offset + length) {
     length += next->second;
     next = free_.erase(next);

@@ -153,7 +153,11 @@ Located LayerViewBuilder::locate(Target& target, PieceKey part) {
   if (!found && target.missing_is_zero) return {.block = zero_block(options_.placement->part_bytes(part))};
   REPREFILL_CHECK(found, "block {} of segment {}, layer {} is kept and is not in device memory", part.index(),
                   part.segment().value, part.layer_idx());
-  if (found.fill != target.op) target.view.deps.add(found.fill);
+  if (found.fill == target.op) {
+    found.fill = nullptr;  // an operation that held itself would never be let go
+  } else {
+    target.view.deps.add(found.fill);
+  }
   return found;
 }
 

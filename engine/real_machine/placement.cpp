@@ -195,4 +195,10 @@ Located Placement::find_slab(OpContext context, PieceKey slab) const {
   return scratch == scratch_.end() ? Located{} : find(scratch->second.workspace, slab);
 }
 
+std::size_t Placement::num_open_layers() const {
+  std::size_t count = 0;
+  for (const auto& [key, scratch] : scratch_) count += !scratch.staged.empty() || !scratch.workspace.empty();
+  return count;
+}
+
 }  // namespace reprefill::engine

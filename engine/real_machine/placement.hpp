@@ -80,6 +80,8 @@ class Placement final : public cache::DecisionObserver {
   void end_layer(pipeline::OpContext context) { scratch_.erase(scratch_key(context)); }
   /// Parts that left a tier and have not been copied onwards; none between requests.
   std::size_t num_departing() const { return departing_.size(); }
+  /// Layers of requests whose attention is not done.
+  std::size_t num_open_layers() const;
 
  private:
   using Parts = boost::unordered_flat_map<std::uint64_t, Located>;  // by PieceKey::packed of a part

@@ -26,19 +26,23 @@ RealMachine::RealMachine(const RealMachineOptions& options, RealMachineObserver&
       host_("rp-host", completions_, clock_) {
   const SystemEnvironment& environment = *options.environment;
   const layout::StoreLayout* layout = options.system->store_layout();
+  TierPools& pools = *this;
   placement_ = std::make_unique<Placement>(Placement::Options{.layout = layout,
                                                               .system = options.system,
                                                               .segment_tokens = environment.segment_tokens,
-                                                              .device = &device_pool_,
-                                                              .host = &host_pool_});
+                                                              .device = &pools.device,
+                                                              .host = &pools.host});
   views_ = std::make_unique<LayerViewBuilder>(LayerViewBuilder::Options{.geometry = &environment.geometry,
                                                                         .layout = layout,
                                                                         .placement = placement_.get(),
                                                                         .resident = options.resident,
-                                                                        .device = &device_pool_});
+                                                                        .device = &pools.device});
 }
 
-RealMachine::~RealMachine() {
+RealMachine::~RealMachine() { stop(); }
+
+void RealMachine::stop() {
+  for (WorkLane* lane : {&compute_, &demand_copies_, &prefetch_copies_, &host_copies_, &host_}) lane->stop();
   // The kernel may still write to staging: wait for what was submitted before any block goes.
   while (!reads_in_flight_.empty()) {
     for (void* tag : reads_in_flight_) options_.reads->drop_unsubmitted(tag);
@@ -48,6 +52,14 @@ RealMachine::~RealMachine() {
     options_.reads->harvest(finished_reads_);
     for (const FinishedRead& read : finished_reads_) reads_in_flight_.erase(read.tag);
   }
+}
+
+HeldMemory RealMachine::held_memory() const {
+  return {.device = TierPools::device.used(),
+          .host = TierPools::host.used(),
+          .staging = staging_capacity_ - staging_free_,
+          .num_departing = placement_->num_departing(),
+          .num_open_layers = placement_->num_open_layers()};
 }
 
 // ---- requests ----
@@ -77,7 +89,15 @@ void RealMachine::run_on_compute(const std::function<void()>& work) {
   job.work = work;
   inline_job_ = &job;
   compute_.enqueue(job);
-  while (inline_job_ != nullptr) wait();
+  std::exception_ptr failure;
+  while (inline_job_ != nullptr) {
+    try {
+      wait();
+    } catch (...) {  // another request's, say: the lane still uses the job and what it refers to
+      if (!failure) failure = std::current_exception();
+    }
+  }
+  if (failure) std::rethrow_exception(failure);
 }
 
 void RealMachine::with_sequence(std::uint32_t request, const std::function<void(Sequence&)>& use) {
@@ -117,7 +137,7 @@ void RealMachine::pin_identification_keys(std::span<const SegmentId> segments) {
       const Located staged = placement_->find_staged(context, list.keys.front());
       while (!op->done()) wait();
       const PartCopy copy{staged.block, staged.offset,
-                          std::make_shared<Block>(host_pool_, placement_->part_bytes(list.keys.front()))};
+                          std::make_shared<Block>(TierPools::host, placement_->part_bytes(list.keys.front()))};
       copy.destination->take();
       copy.run();
       placement_->pin(list.keys.front(), {.block = copy.destination});
@@ -159,15 +179,17 @@ void RealMachine::wait() {
 void RealMachine::harvest_lanes(std::vector<Work*>& done) {
   drained_.clear();
   completions_.drain(drained_);
+  std::exception_ptr failure;  // thrown when all of the batch is known: run_on_compute waits for its job
   for (const LaneCompletion& completion : drained_) {
     if (completion.job == inline_job_) inline_job_ = nullptr;
-    if (completion.failure) std::rethrow_exception(completion.failure);
+    if (completion.failure && !failure) failure = completion.failure;
     auto* work = dynamic_cast<Work*>(completion.job);
     if (work == nullptr) continue;  // of run_on_compute
     work->span.start = completion.start;
     work->span.end = completion.end;
     done.push_back(work);
   }
+  if (failure) std::rethrow_exception(failure);
 }
 
 void RealMachine::harvest_reads(std::vector<Work*>& done) {
@@ -361,10 +383,11 @@ SelectOp RealMachine::select(OpContext context, const ScoreOp& scores, const Sel
 
 Op RealMachine::attend(OpContext context, const Request& request, TokenRange range, const pipeline::KvView& view,
                        const Deps& deps) {
+  // First: what it throws must leave nothing behind that others would wait for.
+  if (range.first == 0) observer_.on_attend(request, context.layer_idx, view);
   auto op = make<Attend>(OpKind::attend, context, record::Operation::attend, record::Resource::gpu_compute);
   op->is_last_block = range.first + range.count == request.own_tokens;
   op->view = views_->attention(context, request, view, op);
-  if (range.first == 0) observer_.on_attend(request, context.layer_idx, view);
   Deps all = deps;
   all.add(op->view.deps);
   op->work = [this, work = op.get(), &entry = active(context.request), range] {

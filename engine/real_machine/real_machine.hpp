@@ -53,10 +53,29 @@ struct RequestInput {
   bool keep_views = false;  // for tokens after the first
 };
 
-class RealMachine final : public pipeline::MachineCore {
+/// A base of the machine, so that it outlives the operations, which another base lets go: they hold blocks.
+struct TierPools {
+  HeapPool device;
+  HeapPool host;
+};
+
+/// What is held when nothing is under way: the tiers' bytes, and nothing else.
+struct HeldMemory {
+  Bytes device;  // GPU tier, prefetch buffer and workspace
+  Bytes host;
+  Bytes staging;
+  std::size_t num_departing = 0;    // parts between two tiers
+  std::size_t num_open_layers = 0;  // with a workspace
+};
+
+class RealMachine final : private TierPools, public pipeline::MachineCore {
  public:
   RealMachine(const RealMachineOptions& options, RealMachineObserver& observer);
   ~RealMachine() override;
+
+  /// Ends what is under way, finished or not; only destruction may follow. Requests and the system, which running work
+  /// looks at, must live until then.
+  void stop();
 
   /// Must be told of every decision of the system's caches: it keeps the bytes where they say.
   cache::DecisionObserver& cache_observer() { return *placement_; }
@@ -83,8 +102,9 @@ class RealMachine final : public pipeline::MachineCore {
   /// Blocks until something is done, completes what is, in the order in which it was issued.
   void wait();
   Nanoseconds now() const { return clock_.now(); }
-  Bytes device_peak() const { return device_pool_.peak(); }
-  Bytes host_peak() const { return host_pool_.peak(); }
+  Bytes device_peak() const { return TierPools::device.peak(); }
+  Bytes host_peak() const { return TierPools::host.peak(); }
+  HeldMemory held_memory() const;
 
   pipeline::ReadOp read(pipeline::OpContext, pipeline::PieceList, pipeline::ReadPriority,
                         const pipeline::Deps&) override;
@@ -127,8 +147,6 @@ class RealMachine final : public pipeline::MachineCore {
   RealMachineOptions options_;
   RealMachineObserver& observer_;
   const RunClock& clock_;
-  HeapPool device_pool_;
-  HeapPool host_pool_;
   CompletionQueue completions_;
   std::unique_ptr<Placement> placement_;
   std::unique_ptr<LayerViewBuilder> views_;

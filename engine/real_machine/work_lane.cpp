@@ -9,14 +9,16 @@ WorkLane::WorkLane(const char* name, CompletionQueue& completions, const RunCloc
   pthread_setname_np(thread_.native_handle(), name);  // a name for debuggers; its failure is of no consequence
 }
 
-WorkLane::~WorkLane() {
+WorkLane::~WorkLane() { stop(); }
+
+void WorkLane::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
     queue_.clear();
   }
   wake_.notify_one();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void WorkLane::enqueue(LaneJob& job) {

@@ -19,8 +19,7 @@ class LaneJob {
   std::function<void()> work;  // runs on the lane's thread
 };
 
-/// First in, first out. What a job throws travels with its completion. Destruction drops what has not begun and waits
-/// for what has.
+/// First in, first out. What a job throws travels with its completion.
 class WorkLane {
  public:
   WorkLane(const char* name, CompletionQueue& completions, const RunClock& clock);
@@ -29,6 +28,8 @@ class WorkLane {
   WorkLane& operator=(const WorkLane&) = delete;
 
   void enqueue(LaneJob& job);
+  /// Drops what has not begun and waits for what has; so does destruction. Nothing runs afterwards.
+  void stop();
 
  private:
   void run();

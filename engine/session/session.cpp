@@ -50,6 +50,7 @@ SoftwarePath resolve_path(const SessionOptions& options) {
 
 struct Session::Impl final : RealMachineObserver {
   Impl(Model& model, const Store* store, const SessionOptions& options);
+  ~Impl() override { machine->stop(); }  // first: lanes look at requests and at the system
 
   void on_span(const record::Span& span) override;
   void on_selection(const Request& request, int layer_idx, const ScoreSpec& spec, const Scores& scores,
@@ -73,13 +74,13 @@ struct Session::Impl final : RealMachineObserver {
   SessionOptions options;
   SystemEnvironment environment;
   Json resolved;
-  std::unique_ptr<System> system;
   cache::DecisionLog decisions;
   cache::DecisionLog identification_decisions;
   std::unique_ptr<ResidentPrefixes> resident;
   std::unique_ptr<StoreReads> reads;
   RunClock clock;
   std::unique_ptr<RealMachine> machine;
+  std::unique_ptr<System> system;  // after the machine: it holds operations, and these hold the machine's memory
   std::uint32_t next_number = 0;
 
   // Of the call to `serve` in progress.
@@ -292,6 +293,7 @@ Session::~Session() = default;
 std::vector<RequestOutcome> Session::serve(std::span<const Prompt> prompts, const SessionCallbacks& callbacks,
                                            ImportanceRecorder* recorder) {
   Impl& impl = *impl_;
+  REPREFILL_CHECK(impl.in_flight.empty(), "a session serves nothing after a failure");
   impl.prompts = prompts;
   impl.callbacks = &callbacks;
   impl.recorder = recorder;
@@ -319,6 +321,14 @@ const Json& Session::resolved() const { return impl_->resolved; }
 std::string Session::describe_storage() const { return impl_->reads ? impl_->reads->describe() : "no reads"; }
 const cache::DecisionLog& Session::decisions() const { return impl_->decisions; }
 const cache::DecisionLog& Session::identification_decisions() const { return impl_->identification_decisions; }
+const RealMachine& Session::machine() const { return *impl_->machine; }
+Bytes Session::resident_bytes(cache::Tier tier) const {
+  Bytes bytes;
+  for (const cache::TieredCache* cache : {impl_->system->cache(), impl_->system->identification_cache()}) {
+    if (cache != nullptr) bytes += cache->resident_bytes(tier);
+  }
+  return bytes;
+}
 Bytes Session::device_peak() const { return impl_->machine->device_peak(); }
 Bytes Session::host_peak() const { return impl_->machine->host_peak(); }
 

@@ -88,6 +88,9 @@ class Session {
   std::string describe_storage() const;
   const cache::DecisionLog& decisions() const;
   const cache::DecisionLog& identification_decisions() const;
+  const RealMachine& machine() const;
+  /// What the cache of the system says that a tier holds, identification keys included.
+  Bytes resident_bytes(cache::Tier tier) const;
   Bytes device_peak() const;
   Bytes host_peak() const;
 

@@ -108,6 +108,24 @@ std::size_t RecordedImportance::require_channel(HeadGrouping grouping) const {
 
 bool RecordedImportance::has_channel(HeadGrouping grouping) const { return channel_of(grouping).has_value(); }
 
+std::vector<SegmentSpan> RecordedImportance::prefix_of(std::uint64_t request) const {
+  const auto found = scores_.lower_bound(ScoresKey{request, 0, 0});
+  if (found == scores_.end() || std::get<0>(found->first) != request) {
+    throw ConfigError(fmt::format("{}: no scores of request {}: a trace of a full run is needed", origin_, request));
+  }
+  std::vector<SegmentSpan> prefix;
+  for (const std::uint32_t tokens : found->second.span_tokens) {
+    prefix.push_back({.segment = SegmentId{static_cast<std::uint32_t>(prefix.size())}, .num_tokens = tokens});
+  }
+  return prefix;
+}
+
+int RecordedImportance::num_layers() const {
+  int layers = 0;
+  for (const auto& [key, view] : scores_) layers = std::max(layers, std::get<1>(key) + 1);
+  return layers;
+}
+
 int RecordedImportance::num_groups(HeadGrouping grouping) const {
   const int num_heads = header_.channels[require_channel(grouping)].num_heads;
   return grouping == HeadGrouping::all_heads ? 1 : num_heads;

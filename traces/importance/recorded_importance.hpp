@@ -31,6 +31,11 @@ class RecordedImportance final : public ImportanceSource {
   const ImportanceTraceHeader& header() const { return header_; }
   /// Numbers of requests that have a record, ascending.
   std::vector<std::uint64_t> requests() const;
+  /// The stored prefix that a request's scores cover, segments numbered from 0. Throws ConfigError for a request
+  /// without scores.
+  std::vector<SegmentSpan> prefix_of(std::uint64_t request) const;
+  /// One more than the last layer with scores.
+  int num_layers() const;
 
   int num_groups(HeadGrouping grouping) const override;
   void unit_scores(const ImportanceQuery& query, int unit_tokens, std::span<float> out) const override;

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "core/base/error.hpp"
 #include "core/base/random.hpp"
 
 namespace reprefill::engine {
@@ -33,6 +34,22 @@ TEST(StagingArena, NeighboursThatAreFreedBecomeOneRange) {
   EXPECT_EQ(arena.used(), Bytes{0});
   EXPECT_EQ(arena.peak(), Bytes{8 * 4096});
   EXPECT_EQ(arena.allocate(Bytes{8 * 4096}), blocks[0]);
+}
+
+TEST(StagingArena, WhatIsFreedTwiceOrBelongsElsewhereIsRefused) {
+  StagingArena arena(Bytes{8 * 4096}), other(Bytes{4096});
+  std::byte* data = arena.allocate(Bytes{4 * 4096});
+  arena.release(data, Bytes{4 * 4096});
+  EXPECT_THROW(arena.release(data, Bytes{4 * 4096}), InvariantError);
+  EXPECT_THROW(arena.release(data + 4096, Bytes{4096}), InvariantError);
+  EXPECT_THROW(other.release(data, Bytes{4096}), InvariantError);
+  EXPECT_EQ(arena.used(), Bytes{0});
+}
+
+TEST(StagingArena, OfNothingGivesNothing) {
+  StagingArena arena(Bytes{0});
+  EXPECT_EQ(arena.allocate(Bytes{1}), nullptr);
+  EXPECT_TRUE(arena.memory().empty());
 }
 
 TEST(StagingArena, NoTwoLivingRangesOverlap) {
