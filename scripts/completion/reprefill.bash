@@ -56,7 +56,7 @@ _reprefill() {
     --scoring) _reprefill_words first_token log_likelihood generate; return ;;
     --kv-dtype) _reprefill_words bf16 fp32; return ;;
     --prompt | --path-set | --in-flight | --max-tokens | --threads | --limit | --budgets | --layouts | --tokens | \
-      --store-block-tokens | --set | --jobs | --point | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
+      --store-block-tokens | --set | --jobs | --point | --request | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
       --num-requests | --requests-per-s) return ;;
   esac
   if [[ $word == -* ]]; then
@@ -64,7 +64,7 @@ _reprefill() {
     return
   fi
   case "${verbs[*]}" in
-    simulate | sweep | check) _reprefill_files json ;;
+    simulate | sweep | check | explain) _reprefill_files json ;;
     plot) _reprefill_folders ;;
     "trace stats") _reprefill_files jsonl ;;
     "profile show") _reprefill_words "$("$program" profile list 2>/dev/null)"; _reprefill_folders ;;

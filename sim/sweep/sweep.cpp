@@ -1,6 +1,5 @@
 #include "sim/sweep/sweep.hpp"
 
-#include <algorithm>
 #include <chrono>
 #include <map>
 
@@ -8,7 +7,9 @@
 #include "core/record/timeline.hpp"
 #include "sim/simulation/result_row.hpp"
 #include "sim/sweep/parallel_runner.hpp"
+#include "sim/sweep/point_cost.hpp"
 #include "sim/sweep/summary.hpp"
+#include "sim/sweep/warm_up.hpp"
 
 namespace reprefill::sim {
 namespace {
@@ -17,49 +18,19 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Warm-up counts: the same for every system and parameter setting of a group, the largest that one of them needs.
-class WarmUp {
- public:
-  WarmUp(const Scenario& scenario, SharedInputs& inputs, const SweepOptions& options,
-         const std::atomic<bool>& interrupted)
-      : inputs_(inputs), interrupted_(interrupted) {
-    std::map<std::size_t, std::vector<const Point*>> groups;
-    for (const Point& point : scenario.points) groups[point.group].push_back(&point);
-    std::vector<std::vector<const Point*>> members;
-    std::vector<double> costs;
-    for (auto& [group, points] : groups) {
-      costs.push_back(estimated_cost(*points.front(), inputs));
-      members.push_back(std::move(points));
-    }
-    counts_.resize(members.size());
-    run_points(
-        costs, options.jobs, [&](std::size_t group) { counts_[group] = count(members[group]); }, interrupted);
-  }
-
-  std::uint64_t of(const Point& point) const { return counts_[point.group]; }
-
- private:
-  std::uint64_t count(std::vector<const Point*> points) const {
-    const Point& any = *points.front();
-    if (any.workload.is_trace) return 0;
-    if (any.workload.pool.warmup_requests) return *any.workload.pool.warmup_requests;
-    // The smallest budget fills the tiers last: once one point needs the limit, so do all.
-    std::stable_sort(points.begin(), points.end(), [&](const Point* a, const Point* b) {
-      return estimated_cost(*a, inputs_) < estimated_cost(*b, inputs_);
-    });
-    std::uint64_t needed = 0;
-    for (const Point* point : points) {
-      if (!point->system_params.contains("gpu_cache_bytes")) continue;
-      needed = std::max(needed, warmup_needed(*point, inputs_, {.interrupted = &interrupted_}));
-      if (needed >= warmup_limit(*point)) break;
-    }
-    return needed;
-  }
-
-  SharedInputs& inputs_;
-  const std::atomic<bool>& interrupted_;
-  std::vector<std::uint64_t> counts_;
-};
+/// By group number.
+std::vector<std::uint64_t> warmup_counts(const Scenario& scenario, SharedInputs& inputs, const SweepOptions& options,
+                                         const std::atomic<bool>& interrupted) {
+  std::map<std::size_t, std::vector<const Point*>> groups;
+  for (const Point& point : scenario.points) groups[point.group].push_back(&point);
+  std::vector<double> costs;
+  for (const auto& [group, points] : groups) costs.push_back(estimated_cost(*points.front()));
+  std::vector<std::uint64_t> counts(groups.size());
+  run_points(
+      costs, options.jobs,
+      [&](std::size_t group) { counts[group] = shared_warmup(groups.at(group), inputs, interrupted); }, interrupted);
+  return counts;
+}
 
 Json make_summary(const Scenario& scenario, const std::vector<Json>& rows) {
   Json summary = {{"schema_version", 1}, {"name", scenario.name}, {"description", scenario.description}};
@@ -70,23 +41,6 @@ Json make_summary(const Scenario& scenario, const std::vector<Json>& rows) {
 }
 
 }  // namespace
-
-double estimated_cost(const Point& point, const SharedInputs&) {
-  double requests = 0, tokens = 0;
-  if (point.workload.is_trace) {
-    requests = point.workload.trace.max_requests > 0 ? static_cast<double>(point.workload.trace.max_requests) : 7000;
-    tokens = 6000;
-  } else {
-    requests = static_cast<double>(point.workload.pool.measured_requests + warmup_limit(point));
-    tokens = point.workload.pool.prefix_tokens;
-  }
-  // Token-level scoring and 64-token objects of every layer cost most; per token and layer, by measurement.
-  static const std::map<std::string, double> kWeight = {{"recompute", 0.01},      {"resident", 0.01},
-                                                        {"attention_store", 1.0}, {"as_h2o", 8.0},
-                                                        {"impress", 6.0},         {"contiguous_kv", 0.4}};
-  const auto weight = kWeight.find(point.system);
-  return requests * tokens * point.geometry.num_layers * (weight == kWeight.end() ? 1.0 : weight->second);
-}
 
 SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::ResultFolder& folder,
                        const SweepOptions& options, const std::atomic<bool>& interrupted) {
@@ -104,10 +58,10 @@ SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::R
       continue;
     }
     todo.push_back(&point);
-    costs.push_back(estimated_cost(point, inputs));
+    costs.push_back(estimated_cost(point));
   }
   if (!todo.empty()) {
-    const WarmUp warm_up(scenario, inputs, options, interrupted);
+    const std::vector<std::uint64_t> num_warmup = warmup_counts(scenario, inputs, options, interrupted);
     Progress progress(scenario.name, costs, options.quiet ? ProgressMode::quiet : ProgressMode::automatic);
     std::mutex mutex;
     run_points(
@@ -120,7 +74,7 @@ SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::R
             progress.update(index, share);
           };
           RunResult result = run_point(point, inputs,
-                                       {.num_warmup = warm_up.of(point),
+                                       {.num_warmup = num_warmup[point.group],
                                         .stop_when_full = false,
                                         .keep_spans = wants_timeline,
                                         .interrupted = &interrupted,

@@ -24,9 +24,6 @@ struct SweepSummary {
   double virtual_s = 0;
 };
 
-/// A relative estimate of a point's wall time: longest first balances the cores.
-double estimated_cost(const Point& point, const SharedInputs& inputs);
-
 /// Rows go to `folder` as they are done; throws Interrupted on request, with finished rows kept.
 SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::ResultFolder& folder,
                        const SweepOptions& options, const std::atomic<bool>& interrupted);
