@@ -56,7 +56,7 @@ _reprefill() {
     --scoring) _reprefill_words first_token log_likelihood generate; return ;;
     --kv-dtype) _reprefill_words bf16 fp32; return ;;
     --prompt | --path-set | --in-flight | --max-tokens | --threads | --limit | --budgets | --layouts | --tokens | \
-      --store-block-tokens | --set | --jobs | --point | --request | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
+      --store-block-tokens | --set | --jobs | --point | --request | --shard | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
       --num-requests | --requests-per-s) return ;;
   esac
   if [[ $word == -* ]]; then
@@ -65,11 +65,11 @@ _reprefill() {
   fi
   case "${verbs[*]}" in
     simulate | sweep | check | explain) _reprefill_files json ;;
-    plot) _reprefill_folders ;;
+    plot | merge) _reprefill_folders ;;
     "trace stats") _reprefill_files jsonl ;;
     "profile show") _reprefill_words "$("$program" profile list 2>/dev/null)"; _reprefill_folders ;;
     systems) _reprefill_words "$(_reprefill_systems)" ;;
     *) _reprefill_words "$(_reprefill_verbs <<<"$help")" ;;
   esac
 }
-complete -F _reprefill reprefill
+complete -F _reprefill reprefill reprefill-mpi

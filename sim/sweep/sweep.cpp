@@ -2,11 +2,12 @@
 
 #include <chrono>
 #include <map>
+#include <mutex>
 
+#include "core/base/files.hpp"
 #include "core/base/progress.hpp"
 #include "core/record/timeline.hpp"
 #include "sim/simulation/result_row.hpp"
-#include "sim/sweep/parallel_runner.hpp"
 #include "sim/sweep/point_cost.hpp"
 #include "sim/sweep/summary.hpp"
 #include "sim/sweep/warm_up.hpp"
@@ -18,88 +19,158 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// By group number.
-std::vector<std::uint64_t> warmup_counts(const Scenario& scenario, SharedInputs& inputs, const SweepOptions& options,
-                                         const std::atomic<bool>& interrupted) {
-  std::map<std::size_t, std::vector<const Point*>> groups;
-  for (const Point& point : scenario.points) groups[point.group].push_back(&point);
-  std::vector<double> costs;
-  for (const auto& [group, points] : groups) costs.push_back(estimated_cost(*points.front()));
-  std::vector<std::uint64_t> counts(groups.size());
-  run_points(
-      costs, options.jobs,
-      [&](std::size_t group) { counts[group] = shared_warmup(groups.at(group), inputs, interrupted); }, interrupted);
-  return counts;
-}
+class Sweep {
+ public:
+  Sweep(const Scenario& scenario, SharedInputs& inputs, record::ResultFolder* folder, const SweepOptions& options,
+        Distributor& distributor, const std::atomic<bool>& interrupted)
+      : scenario_(scenario),
+        inputs_(inputs),
+        folder_(folder),
+        options_(options),
+        distributor_(distributor),
+        interrupted_(interrupted) {
+    REPREFILL_CHECK((folder != nullptr) == distributor.keeps_results(), "a folder where no results are kept");
+  }
 
-Json make_summary(const Scenario& scenario, const std::vector<Json>& rows) {
-  Json summary = {{"schema_version", 1}, {"name", scenario.name}, {"description", scenario.description}};
-  summary["axes"] = scenario.axis_names;
-  summary["points"] = Json::array();
-  for (const Json& row : summarise_replicas(rows)) summary["points"].push_back(row);
-  return summary;
-}
+  SweepSummary run() {
+    const auto start = std::chrono::steady_clock::now();
+    for (const Point& point : scenario_.points) check_inputs(point, inputs_);
+    std::vector<Json> rows(scenario_.points.size());
+    const std::vector<std::size_t> mine = points_of_shard(scenario_, options_.shard);
+    const std::vector<std::size_t> todo = take_done(mine, rows);
+    if (!todo.empty()) {
+      count_warmup(todo);
+      simulate(todo, rows);
+    }
+    for (const std::size_t point : mine) summary_.rows.push_back(std::move(rows[point]));
+    summary_.wall_s = seconds_since(start);
+    if (folder_ != nullptr) finish();
+    return std::move(summary_);
+  }
+
+ private:
+  /// Rows of the journal; the others are left to do, and every process must know the same.
+  std::vector<std::size_t> take_done(const std::vector<std::size_t>& mine, std::vector<Json>& rows) {
+    std::vector<std::size_t> todo;
+    for (const std::size_t point : mine) {
+      const Json* done = folder_ != nullptr ? folder_->row(point) : nullptr;
+      if (done != nullptr && options_.timeline_point != point) {
+        rows[point] = *done;
+        ++summary_.num_resumed;
+      } else {
+        todo.push_back(point);
+      }
+    }
+    return distributor_.from_keeper(todo).get<std::vector<std::size_t>>();
+  }
+
+  /// Of every group that has a point to do; all points of the group decide it, whoever does them.
+  void count_warmup(const std::vector<std::size_t>& todo) {
+    std::map<std::size_t, std::vector<const Point*>> wanted;
+    for (const std::size_t point : todo) wanted[scenario_.points[point].group];
+    for (const Point& point : scenario_.points) {
+      if (const auto found = wanted.find(point.group); found != wanted.end()) found->second.push_back(&point);
+    }
+    std::vector<std::vector<const Point*>> groups;
+    std::vector<double> costs;
+    for (const auto& [group, points] : wanted) {
+      groups.push_back(points);
+      costs.push_back(estimated_cost(*points.front()));
+    }
+    Json counts(std::vector<std::uint64_t>(groups.size()));
+    distributor_.run(
+        costs, [&](std::size_t i) -> Json { return shared_warmup(groups[i], inputs_, interrupted_); },
+        [&](std::size_t i, Json count) { counts[i] = std::move(count); }, interrupted_);
+    counts = distributor_.from_keeper(std::move(counts));
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      num_warmup_[groups[i].front()->group] = counts[i].get<std::uint64_t>();
+    }
+  }
+
+  void simulate(const std::vector<std::size_t>& todo, std::vector<Json>& rows) {
+    std::vector<double> costs;
+    for (const std::size_t point : todo) costs.push_back(estimated_cost(scenario_.points[point]));
+    const bool quiet = options_.quiet || !distributor_.keeps_results();
+    Progress progress(scenario_.name, costs, quiet ? ProgressMode::quiet : ProgressMode::automatic);
+    std::mutex mutex;
+    const auto work = [&](std::size_t i) {
+      return simulate_point(scenario_.points[todo[i]], [&](double share) {
+        const std::lock_guard lock(mutex);
+        progress.update(i, share);
+      });
+    };
+    const auto keep = [&](std::size_t i, Json result) {
+      const Point& point = scenario_.points[todo[i]];
+      Json& row = rows[point.index] = std::move(result.at("row"));
+      if (folder_->row(point.index) == nullptr) folder_->append_row(point.index, inputs_hash(point), row);
+      summary_.num_events += result.at("events").get<std::uint64_t>();
+      summary_.virtual_s += result.at("virtual_s").get<double>();
+      const std::lock_guard lock(mutex);
+      progress.done(i);
+    };
+    distributor_.run(costs, work, keep, interrupted_);
+  }
+
+  Json simulate_point(const Point& point, const std::function<void(double)>& on_progress) {
+    const bool wants_timeline = options_.timeline_point == point.index;
+    RunResult result = run_point(point, inputs_,
+                                 {.num_warmup = num_warmup_.at(point.group),
+                                  .stop_when_full = false,
+                                  .keep_spans = wants_timeline,
+                                  .interrupted = &interrupted_,
+                                  .on_progress = on_progress});
+    result.row["scenario"] = scenario_.name;
+    if (wants_timeline) record::write_timeline(folder_->path() / "timeline.json", result.spans);
+    return {
+        {"row", std::move(result.row)}, {"events", result.num_events}, {"virtual_s", to_seconds(result.virtual_time)}};
+  }
+
+  void finish() {
+    const Json run = {{"wall_s", summary_.wall_s},
+                      {"jobs", distributor_.num_workers()},
+                      {"points", summary_.rows.size()},
+                      {"resumed_points", summary_.num_resumed},
+                      {"events", summary_.num_events},
+                      {"events_per_s", static_cast<double>(summary_.num_events) / summary_.wall_s},
+                      {"virtual_over_wall", summary_.virtual_s / summary_.wall_s}};
+    if (options_.shard.count > 1) {
+      write_file_atomically(folder_->path() / "run.json", run.dump(2) + "\n");
+      return;
+    }
+    folder_->finish(summary_.rows,
+                    make_summary(scenario_.name, scenario_.description, scenario_.axis_names, summary_.rows), run);
+  }
+
+  const Scenario& scenario_;
+  SharedInputs& inputs_;
+  record::ResultFolder* folder_;
+  const SweepOptions& options_;
+  Distributor& distributor_;
+  const std::atomic<bool>& interrupted_;
+  std::map<std::size_t, std::uint64_t> num_warmup_;  // by group
+  SweepSummary summary_;
+};
 
 }  // namespace
 
-SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::ResultFolder& folder,
-                       const SweepOptions& options, const std::atomic<bool>& interrupted) {
-  const auto start = std::chrono::steady_clock::now();
-  for (const Point& point : scenario.points) check_inputs(point, inputs);
-  SweepSummary summary;
-  summary.rows.resize(scenario.points.size());
-  std::vector<const Point*> todo;
-  std::vector<double> costs;
+Json resolved_inputs(const Scenario& scenario, SharedInputs& inputs, const Shard& shard) {
+  Json resolved = {{"schema_version", 1},
+                   {"row_schema_version", kRowSchemaVersion},
+                   {"scenario", scenario.resolved},
+                   {"points", Json::array()}};
   for (const Point& point : scenario.points) {
-    const bool wants_timeline = options.timeline_point == point.index;
-    if (const Json* done = folder.row(point.index); done != nullptr && !wants_timeline) {
-      summary.rows[point.index] = *done;
-      ++summary.num_resumed;
-      continue;
-    }
-    todo.push_back(&point);
-    costs.push_back(estimated_cost(point));
+    resolved["points"].push_back({{"label", point.label},
+                                  {"axes", point.axes},
+                                  {"resolved", point.resolved},
+                                  {"trace_digest", inputs.trace_digest(point)}});
   }
-  if (!todo.empty()) {
-    const std::vector<std::uint64_t> num_warmup = warmup_counts(scenario, inputs, options, interrupted);
-    Progress progress(scenario.name, costs, options.quiet ? ProgressMode::quiet : ProgressMode::automatic);
-    std::mutex mutex;
-    run_points(
-        costs, options.jobs,
-        [&](std::size_t index) {
-          const Point& point = *todo[index];
-          const bool wants_timeline = options.timeline_point == point.index;
-          const auto on_progress = [&](double share) {
-            const std::lock_guard lock(mutex);
-            progress.update(index, share);
-          };
-          RunResult result = run_point(point, inputs,
-                                       {.num_warmup = num_warmup[point.group],
-                                        .stop_when_full = false,
-                                        .keep_spans = wants_timeline,
-                                        .interrupted = &interrupted,
-                                        .on_progress = on_progress});
-          result.row["scenario"] = scenario.name;
-          if (wants_timeline) record::write_timeline(folder.path() / "timeline.json", result.spans);
-          if (folder.row(point.index) == nullptr) folder.append_row(point.index, inputs_hash(point), result.row);
-          const std::lock_guard lock(mutex);
-          summary.rows[point.index] = std::move(result.row);
-          summary.num_events += result.num_events;
-          summary.virtual_s += to_seconds(result.virtual_time);
-          progress.done(index);
-        },
-        interrupted);
-  }
-  summary.wall_s = seconds_since(start);
-  const Json run = {{"wall_s", summary.wall_s},
-                    {"jobs", options.jobs},
-                    {"points", scenario.points.size()},
-                    {"resumed_points", summary.num_resumed},
-                    {"events", summary.num_events},
-                    {"events_per_s", static_cast<double>(summary.num_events) / summary.wall_s},
-                    {"virtual_over_wall", summary.virtual_s / summary.wall_s}};
-  folder.finish(summary.rows, make_summary(scenario, summary.rows), run);
-  return summary;
+  if (shard.count > 1) resolved["shard"] = shard_description(scenario, shard);
+  return resolved;
+}
+
+SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::ResultFolder* folder,
+                       const SweepOptions& options, Distributor& distributor, const std::atomic<bool>& interrupted) {
+  return Sweep(scenario, inputs, folder, options, distributor, interrupted).run();
 }
 
 }  // namespace reprefill::sim
