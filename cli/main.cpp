@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   app.footer("Exit codes: 0 done, 2 input, 3 machine, 77 skipped, 130 interrupted. Docs: docs/scenarios.md");
   return cli::exit_code_of(app, [&] {
     const cli::Environment environment = cli::find_environment(argv[0]);
+    cli::add_plugin_option(app);
     cli::add_sweep(app, environment);
     cli::add_merge(app, environment);
     cli::add_run(app, environment);

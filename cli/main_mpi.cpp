@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
       app,
       [&] {
         const cli::Environment environment = cli::find_environment(argv[0]);
+        cli::add_plugin_option(app);
         cli::add_sweep(app, environment, &ranks);
         app.parse(argc, argv);
       },

@@ -31,6 +31,9 @@ void add_plot(CLI::App& app, const Environment& environment);
 void add_schema(CLI::App& app, const Environment& environment);
 void add_store(CLI::App& app, const Environment& environment);
 
+/// `--plugin`, before or behind the verb; declared before the verbs, loaded before any of them runs.
+void add_plugin_option(CLI::App& app);
+
 /// The table of a sweep, and below it what a reader must know of its rows.
 void print_rows(const std::vector<Json>& rows, const std::vector<std::string>& axis_names, bool markdown);
 void print_notes(const std::vector<Json>& rows);

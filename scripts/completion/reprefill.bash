@@ -43,6 +43,7 @@ _reprefill() {
       if [[ ${verbs[*]} == trace* ]]; then _reprefill_files jsonl; else _reprefill_folders; fi
       return ;;
     --timeline) if [[ ${verbs[*]} == simulate || ${verbs[*]} == run ]]; then _reprefill_files json; fi; return ;;
+    --plugin) _reprefill_files so; return ;;
     --store | --model | --work) _reprefill_folders; return ;;
     --task | --requests | --prefixes) _reprefill_files jsonl; return ;;
     --tokenizer | --json-file) _reprefill_files json; return ;;
@@ -56,7 +57,7 @@ _reprefill() {
     --scoring) _reprefill_words first_token log_likelihood generate; return ;;
     --kv-dtype) _reprefill_words bf16 fp32; return ;;
     --prompt | --path-set | --in-flight | --max-tokens | --threads | --limit | --budgets | --layouts | --tokens | \
-      --store-block-tokens | --set | --jobs | --point | --request | --shard | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
+      --store-block-tokens | --set | --jobs | --point | --request | --shard | --new | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
       --num-requests | --requests-per-s) return ;;
   esac
   if [[ $word == -* ]]; then
