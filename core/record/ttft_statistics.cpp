@@ -37,6 +37,10 @@ Json ttft_statistics(std::vector<double> ttft_ms, const TtftOptions& options) {
   json["p90_ttft_ms"] = tail(90, 1);
   json["p95_ttft_ms"] = tail(95, 1);
   json["p99_ttft_ms"] = tail(99, kMinRequestsForP99);
+  json["deciles_ttft_ms"] = Json::array();
+  for (int percent = 10; percent < 100; percent += 10) {
+    json["deciles_ttft_ms"].push_back(percent == 90 ? tail(percent, 1) : Json(nearest_rank(ttft_ms, percent)));
+  }
   json["min_ttft_ms"] = ttft_ms.front();
   json["max_ttft_ms"] = ttft_ms.back();
   if (!has_tail) json["p95_note"] = "not given: one request in flight and noise off, so P95 is nearly the mean";

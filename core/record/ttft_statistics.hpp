@@ -17,8 +17,9 @@ struct TtftOptions {
   bool open_arrivals = false;  // requests queue: P95 is far from the mean
 };
 
-/// mean, median, std, p90, p95, p99, min, max in ms. P99 is null below 1,000 requests; with one request in flight and
-/// no noise P90, P95 and P99 are null, and p95_note says why (semantics 9).
+/// mean, median, std, p90, p95, p99, min, max and the deciles (10 to 90 %) in ms. P99 is null below 1,000 requests;
+/// with one request in flight and no noise P90 (the last decile too), P95 and P99 are null, and p95_note says why
+/// (semantics 9).
 Json ttft_statistics(std::vector<double> ttft_ms, const TtftOptions& options);
 
 }  // namespace reprefill::record

@@ -46,12 +46,12 @@ _reprefill() {
     --plugin) _reprefill_files so; return ;;
     --store | --model | --work) _reprefill_folders; return ;;
     --task | --requests | --prefixes) _reprefill_files jsonl; return ;;
-    --tokenizer | --json-file) _reprefill_files json; return ;;
+    --tokenizer | --json-file | --assumptions) _reprefill_files json; return ;;
     --prompt-file | --text | --selections | --record-importance)
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
       return ;;
-    --system | --systems) _reprefill_words "$(_reprefill_systems)"; return ;;
+    --system | --systems | --over) _reprefill_words "$(_reprefill_systems)"; return ;;
     --path) _reprefill_words direct prototype; return ;;
     --record-mode) _reprefill_words as_run full; return ;;
     --scoring) _reprefill_words first_token log_likelihood generate; return ;;
@@ -65,7 +65,7 @@ _reprefill() {
     return
   fi
   case "${verbs[*]}" in
-    simulate | sweep | check | explain) _reprefill_files json ;;
+    simulate | sweep | check | explain | tornado) _reprefill_files json ;;
     plot | merge) _reprefill_folders ;;
     "trace stats") _reprefill_files jsonl ;;
     "profile show") _reprefill_words "$("$program" profile list 2>/dev/null)"; _reprefill_folders ;;

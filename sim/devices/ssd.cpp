@@ -46,6 +46,7 @@ class Ssd::Device final : public Interference::Job {
     transfers_.pop_front();
     // Before the next transfer starts: a write that is done does not slow down the reads behind it.
     --ssd_.in_flight_;
+    ssd_.histogram_.set_depth(ssd_.in_flight_, ssd_.interference_.simulation().now());
     ssd_.writes_in_flight_ -= slot.is_write;
     if (!transfers_.empty()) start_next();
     ssd_.finish(slot);
@@ -75,6 +76,11 @@ Ssd::Ssd(Interference& interference, const SsdProfile& ssd, const HostProfile& h
 }
 
 Ssd::~Ssd() = default;
+
+const IoHistogram& Ssd::histogram() {
+  histogram_.set_depth(in_flight_, interference_.simulation().now());
+  return histogram_;
+}
 
 double Ssd::mix_factor() const {
   return writes_in_flight_ > 0 && writes_in_flight_ < in_flight_ ? profile_.mixed_slowdown : 1.0;
@@ -121,6 +127,8 @@ void Ssd::start(SsdQueue queue, const SsdRequest& request) {
   slot.is_write = queue == SsdQueue::write;
   slot.device = devices_[request.offset / profile_.stripe_bytes.value % devices_.size()].get();
   ++in_flight_;
+  histogram_.set_depth(in_flight_, interference_.simulation().now());
+  if (!slot.is_write) histogram_.count_read(request.bytes);
   writes_in_flight_ += slot.is_write;
   Simulation& simulation = interference_.simulation();
   submission_free_at_ = std::max(submission_free_at_, simulation.now()) + submission_cost_;

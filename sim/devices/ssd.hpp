@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/pipeline/software_path.hpp"
+#include "sim/devices/io_histogram.hpp"
 #include "sim/devices/noise.hpp"
 #include "sim/devices/progress.hpp"
 
@@ -46,6 +47,8 @@ class Ssd {
   Dropped drop_queued(const SsdClient& client);
 
   std::uint64_t num_in_flight() const { return in_flight_; }
+  /// Up to now.
+  const IoHistogram& histogram();
 
  private:
   struct Slot;
@@ -65,6 +68,7 @@ class Ssd {
   std::vector<std::unique_ptr<Slot>> slots_;
   std::vector<Slot*> free_slots_;
   std::vector<std::unique_ptr<Device>> devices_;
+  IoHistogram histogram_;
   std::uint64_t in_flight_ = 0;
   std::uint64_t writes_in_flight_ = 0;
   Nanoseconds submission_free_at_{0};

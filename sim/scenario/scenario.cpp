@@ -14,9 +14,9 @@ namespace reprefill::sim {
 namespace {
 
 const std::vector<std::string> kTopLevelKeys = {
-    "schema_version", "name",     "description",        "model",        "profile",     "software_path",
-    "systems",        "workload", "importance",         "axes",         "zipped_axes", "repeats",
-    "seed",           "noise",    "store_block_tokens", "mass_requests"};
+    "schema_version", "name",     "description",        "model",         "profile",     "software_path",
+    "systems",        "workload", "importance",         "axes",          "zipped_axes", "repeats",
+    "seed",           "noise",    "store_block_tokens", "mass_requests", "slo_ttft_ms"};
 constexpr int kSchemaVersion = 1;
 constexpr std::size_t kMaxPoints = 1'000'000;
 
@@ -176,6 +176,17 @@ pipeline::SoftwarePath read_path(const JsonValue& root) {
   return path;
 }
 
+/// At most this many, each a column.
+std::vector<double> read_slos(const JsonValue& root) {
+  constexpr std::size_t kMaxSlos = 16;
+  std::vector<double> slos;
+  if (!root.has("slo_ttft_ms")) return slos;
+  const JsonValue list = root.key("slo_ttft_ms").require_array();
+  if (list.json().size() > kMaxSlos) list.fail(fmt::format("more than {} objectives", kMaxSlos));
+  for (std::size_t i = 0; i < list.json().size(); ++i) slos.push_back(list.element(i).as_number(0.001, 1e9, "ms"));
+  return slos;
+}
+
 ModelGeometry read_model(const JsonValue& value, const ScenarioContext& context) {
   const std::string name = value.as_string();
   const std::filesystem::path shipped = context.models / (name + ".json");
@@ -246,6 +257,7 @@ Point Reader::resolve_point(const SystemSpec& system, const Json& scenario_json,
   point.seed = static_cast<std::uint64_t>(integer("seed", 1, 0, INT64_MAX / 2, ""));
   point.store_block_tokens = static_cast<std::uint32_t>(integer("store_block_tokens", 64, 1, 65536, "tokens"));
   point.mass_requests = static_cast<std::uint64_t>(integer("mass_requests", 32, 0, 1'000'000, "requests"));
+  point.slo_ttft_ms = read_slos(root);
   point.noise = root.has("noise") && root.key("noise").as_bool();
   point.system_params = system.entry->resolve(JsonValue(params, origin_, system.path + ".params"), point.path.kind);
   check_point(point, JsonValue(params, origin_, system.path + ".params"));
@@ -263,6 +275,7 @@ Point Reader::resolve_point(const SystemSpec& system, const Json& scenario_json,
   resolved["store_block_tokens"] = point.store_block_tokens;
   resolved["noise"] = point.noise;
   resolved["mass_requests"] = point.mass_requests;
+  resolved["slo_ttft_ms"] = point.slo_ttft_ms;
   resolved["seed"] = point.seed;
   return point;
 }
@@ -397,31 +410,33 @@ Json scenario_schema() {
                  {"type", "object"},
                  {"required", {"model", "profile", "systems", "workload"}},
                  {"additionalProperties", false}};
-  schema["properties"] = {{"schema_version", {{"const", kSchemaVersion}}},
-                          {"name", {{"type", "string"}}},
-                          {"description", {{"type", "string"}}},
-                          {"model", {{"type", "string"}}},
-                          {"profile", {{"type", {"string", "object"}}}},
-                          {"software_path", {{"oneOf", {{{"enum", {"prototype", "direct"}}}, path}}}},
-                          {"systems", {{"type", "array"}, {"minItems", 1}, {"items", {{"oneOf", systems}}}}},
-                          {"workload",
-                           {{"oneOf",
-                             {with_kind(object_of(prefix_pool_params().infos()), "prefix_pool"),
-                              with_kind(object_of(trace_params().infos()), "trace")}}}},
-                          {"importance",
-                           {{"type", "object"},
-                            {"additionalProperties", false},
-                            {"properties",
-                             {{"kind", {{"enum", {"synthetic", "recorded"}}}},
-                              {"preset", {{"type", "string"}}},
-                              {"file", {{"type", "string"}}}}}}},
-                          {"axes", axes},
-                          {"zipped_axes", {{"type", "array"}, {"items", axes}}},
-                          {"repeats", {{"type", "integer"}, {"minimum", 1}}},
-                          {"seed", {{"type", "integer"}, {"minimum", 0}}},
-                          {"noise", {{"type", "boolean"}}},
-                          {"store_block_tokens", {{"type", "integer"}, {"minimum", 1}}},
-                          {"mass_requests", {{"type", "integer"}, {"minimum", 0}}}};
+  schema["properties"] = {
+      {"schema_version", {{"const", kSchemaVersion}}},
+      {"name", {{"type", "string"}}},
+      {"description", {{"type", "string"}}},
+      {"model", {{"type", "string"}}},
+      {"profile", {{"type", {"string", "object"}}}},
+      {"software_path", {{"oneOf", {{{"enum", {"prototype", "direct"}}}, path}}}},
+      {"systems", {{"type", "array"}, {"minItems", 1}, {"items", {{"oneOf", systems}}}}},
+      {"workload",
+       {{"oneOf",
+         {with_kind(object_of(prefix_pool_params().infos()), "prefix_pool"),
+          with_kind(object_of(trace_params().infos()), "trace")}}}},
+      {"importance",
+       {{"type", "object"},
+        {"additionalProperties", false},
+        {"properties",
+         {{"kind", {{"enum", {"synthetic", "recorded"}}}},
+          {"preset", {{"type", "string"}}},
+          {"file", {{"type", "string"}}}}}}},
+      {"axes", axes},
+      {"zipped_axes", {{"type", "array"}, {"items", axes}}},
+      {"repeats", {{"type", "integer"}, {"minimum", 1}}},
+      {"seed", {{"type", "integer"}, {"minimum", 0}}},
+      {"noise", {{"type", "boolean"}}},
+      {"store_block_tokens", {{"type", "integer"}, {"minimum", 1}}},
+      {"mass_requests", {{"type", "integer"}, {"minimum", 0}}},
+      {"slo_ttft_ms", {{"type", "array"}, {"items", {{"type", "number"}, {"exclusiveMinimum", 0}}}}}};
   return schema;
 }
 

@@ -48,6 +48,7 @@ struct Point {
   std::uint32_t store_block_tokens = 64;
   bool noise = false;
   std::uint64_t mass_requests = 32;
+  std::vector<double> slo_ttft_ms;  // rows say what share of requests met each
 };
 
 struct Scenario {

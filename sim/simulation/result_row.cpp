@@ -73,6 +73,50 @@ Json time_per_request(const RowInputs& in, double num_requests) {
   return json;
 }
 
+/// [[lower end of a power of two, how much of it], ...] without empty ones: of reads their number, of queue depths the
+/// share of the time in which the drive had anything to do.
+Json io(const RowInputs& in) {
+  Json sizes = Json::array(), depths = Json::array();
+  double busy = 0;
+  for (std::size_t i = 0; i < IoHistogram::kNumBuckets; ++i) busy += static_cast<double>(in.io.time_at_depth(i).value);
+  for (std::size_t i = 0; i < IoHistogram::kNumBuckets; ++i) {
+    const std::uint64_t lower = std::uint64_t{1} << i;
+    if (in.io.num_reads(i) > 0) sizes.push_back({lower, in.io.num_reads(i)});
+    const auto time = static_cast<double>(in.io.time_at_depth(i).value);
+    if (time > 0) depths.push_back({lower, time / busy});
+  }
+  return {{"read_sizes_bytes", sizes}, {"queue_depths", depths}};
+}
+
+/// What a stored prefix takes on the SSD, and what of it is there for identification; entries that the cache keeps in
+/// memory to decide with.
+Json space(const RowInputs& in) {
+  Json json = Json::object();
+  const layout::StoreLayout* layout = in.system.store_layout();
+  if (layout != nullptr && !in.point.workload.is_trace) {
+    const std::uint32_t tokens = in.plan.segment_tokens(SegmentId{0});
+    const Bytes file = layout->file_bytes(tokens), kv = tokens * in.point.geometry.kv_bytes_per_token();
+    const Bytes auxiliary = file - Bytes{layout->payload_end(tokens)};
+    json["file_bytes_per_prefix"] = file.value;
+    json["kv_bytes_per_prefix"] = kv.value;
+    json["auxiliary_bytes_per_prefix"] = auxiliary.value;
+    json["padding_bytes_per_prefix"] = (file - kv - auxiliary).value;
+    json["overhead"] = ratio(file - kv, kv);
+  }
+  if (in.system.cache() != nullptr) json["cache_entries"] = in.system.cache()->num_known_pieces();
+  return json;
+}
+
+/// The share of measured requests that had their first token in time.
+Json slo_attainment(const std::vector<double>& slos_ms, const std::vector<double>& ttft_ms) {
+  Json json = Json::object();
+  for (const double slo : slos_ms) {
+    const auto in_time = std::count_if(ttft_ms.begin(), ttft_ms.end(), [&](double ttft) { return ttft <= slo; });
+    json[fmt::format("{}_ms", slo)] = ratio(static_cast<double>(in_time), static_cast<double>(ttft_ms.size()));
+  }
+  return json;
+}
+
 Json cache_state(const RowInputs& in) {
   cache::TieredCache* cache = in.system.cache();
   if (cache == nullptr) return nullptr;
@@ -126,6 +170,7 @@ Json make_result_row(const RowInputs& in) {
   row["ttft"] = record::ttft_statistics(ttft_ms, {.requests_in_flight = in.point.workload.max_in_flight(),
                                                   .noise = in.point.noise,
                                                   .open_arrivals = in.plan.open_arrivals()});
+  if (!in.point.slo_ttft_ms.empty()) row["slo_attainment"] = slo_attainment(in.point.slo_ttft_ms, ttft_ms);
   row["bottleneck"] = record::name_of(record::bottleneck(s.time));
   row["time_ms"] = time_per_request(in, num_requests);
   row["identification_ms"] = to_milliseconds(s.time.identification) / num_requests;
@@ -139,6 +184,8 @@ Json make_result_row(const RowInputs& in) {
                                 {"requests", s.mass_requests}};
   row["cache"] = cache_state(in);
   row["busy"] = busy_shares(in);
+  row["io"] = io(in);
+  row["space"] = space(in);
   return row;
 }
 

@@ -4,13 +4,14 @@
 #include <array>
 
 #include "core/pipeline/system.hpp"
+#include "sim/devices/io_histogram.hpp"
 #include "sim/simulation/request_plan.hpp"
 #include "sim/simulation/request_statistics.hpp"
 
 namespace reprefill::sim {
 
 /// Of the keys of a row: a sweep does not go on with rows of another version.
-inline constexpr int kRowSchemaVersion = 2;
+inline constexpr int kRowSchemaVersion = 3;
 
 struct RowInputs {
   const Point& point;
@@ -19,6 +20,7 @@ struct RowInputs {
   pipeline::System& system;
   const cache::DecisionLog& decisions;
   std::uint64_t num_warmup = 0;
+  IoHistogram io;  // of the measured requests
   std::array<Nanoseconds, record::kNumResources> busy{};
   Nanoseconds measured_time{0};
 };

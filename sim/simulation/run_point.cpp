@@ -73,6 +73,7 @@ class Run final : public MachineObserver, private Timer {
   Nanoseconds measured_from_{0};
   RequestStatistics statistics_;
   std::array<Nanoseconds, record::kNumResources> busy_before_{};  // of each resource, in the warm-up
+  IoHistogram io_before_;
   std::vector<record::Span> kept_spans_;
 };
 
@@ -151,6 +152,7 @@ void Run::start(std::uint64_t index, Nanoseconds arrival) {
   if (index == options_.num_warmup) {
     measured_from_ = simulation_.now();
     busy_before_ = busy_times();
+    io_before_ = machine_->io_histogram();
     if (system_->cache() != nullptr) system_->cache()->reset_statistics();
   }
   ActiveRequest& active = active_.emplace_back();
@@ -257,6 +259,7 @@ RunResult Run::result() {
                    .system = *system_,
                    .decisions = decisions_,
                    .num_warmup = options_.num_warmup,
+                   .io = machine_->io_histogram().since(io_before_),
                    .busy = {},
                    .measured_time = simulation_.now() - measured_from_};
   const auto busy = busy_times();

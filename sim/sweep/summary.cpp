@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 #include "core/base/text_table.hpp"
+#include "core/record/bootstrap.hpp"
 
 namespace reprefill::sim {
 namespace {
@@ -30,15 +32,41 @@ constexpr Figure kFigures[] = {
 
 struct Setting {
   Json first;
-  std::map<std::string, std::pair<double, int>> sums;
+  std::map<std::string, std::vector<double>> values;                  // one a replica
+  std::vector<std::pair<std::string, std::vector<double>>> attained;  // by objective, in the order of rows
   int replicas = 0;
   bool backlogged = false;
 };
+
+double mean_of(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+/// 95 % intervals over replicas; of tails only where there are seeds enough.
+void add_intervals(const Setting& setting, Json& json) {
+  const std::pair<const char*, std::size_t> figures[] = {{"mean_ttft_ms", record::kMinReplicasForInterval},
+                                                         {"median_ttft_ms", record::kMinReplicasForInterval},
+                                                         {"p95_ttft_ms", record::kMinReplicasForTail},
+                                                         {"p99_ttft_ms", record::kMinReplicasForTail}};
+  for (const auto& [name, min_replicas] : figures) {
+    const auto found = setting.values.find(name);
+    if (found == setting.values.end() || found->second.size() < min_replicas) continue;
+    if (const auto interval = record::bootstrap_interval(found->second)) {
+      json[fmt::format("{}_ci95", name)] = {interval->first, interval->second};
+    }
+  }
+}
 
 std::string key_of(const Json& row) { return row.at("label").get<std::string>() + "|" + row.at("axes").dump(); }
 
 std::string number(const Json& value, const char* format) {
   return value.is_null() ? "-" : fmt::format(fmt::runtime(format), value.get<double>());
+}
+
+std::string interval_text(const Json& setting) {
+  if (!setting.contains("mean_ttft_ms_ci95")) return "-";
+  const Json& ends = setting.at("mean_ttft_ms_ci95");
+  return fmt::format("{:.1f}-{:.1f}", ends.at(0).get<double>(), ends.at(1).get<double>());
 }
 
 std::string axis_value(const Json& axes, const std::string& name) {
@@ -59,12 +87,19 @@ std::vector<Json> summarise_replicas(const std::vector<Json>& rows) {
     Setting& setting = settings[key];
     if (setting.replicas++ == 0) setting.first = row;
     setting.backlogged |= row.at("verdict") == "BACKLOGGED";
+    if (row.contains("slo_attainment")) {
+      for (const auto& [objective, share] : row.at("slo_attainment").items()) {
+        if (share.is_null()) continue;
+        auto found = std::find_if(setting.attained.begin(), setting.attained.end(),
+                                  [&, &name = objective](const auto& entry) { return entry.first == name; });
+        if (found == setting.attained.end()) found = setting.attained.insert(found, {objective, {}});
+        found->second.push_back(share.get<double>());
+      }
+    }
     for (const Figure& figure : kFigures) {
       const Json::json_pointer pointer(figure.pointer);
       if (!row.contains(pointer) || row.at(pointer).is_null()) continue;
-      auto& [sum, count] = setting.sums[figure.name];
-      sum += row.at(pointer).get<double>();
-      ++count;
+      setting.values[figure.name].push_back(row.at(pointer).get<double>());
     }
   }
   std::vector<Json> result;
@@ -81,10 +116,11 @@ std::vector<Json> summarise_replicas(const std::vector<Json>& rows) {
     const Json& ttft = setting.first.at("ttft");
     if (ttft.contains("p95_note")) json["p95_note"] = ttft["p95_note"];
     for (const Figure& figure : kFigures) {
-      const auto found = setting.sums.find(figure.name);
-      json[figure.name] =
-          found == setting.sums.end() ? Json(nullptr) : Json(found->second.first / found->second.second);
+      const auto found = setting.values.find(figure.name);
+      json[figure.name] = found == setting.values.end() ? Json(nullptr) : Json(mean_of(found->second));
     }
+    add_intervals(setting, json);
+    for (const auto& [objective, shares] : setting.attained) json["slo_attainment"][objective] = mean_of(shares);
     result.push_back(std::move(json));
   }
   return result;
@@ -103,10 +139,20 @@ std::string result_table(const std::vector<Json>& rows, const std::vector<std::s
   const std::vector<Json> settings = summarise_replicas(rows);
   const bool has_p95 = std::any_of(settings.begin(), settings.end(),
                                    [](const Json& setting) { return !setting["p95_ttft_ms"].is_null(); });
+  const bool has_interval = std::any_of(settings.begin(), settings.end(),
+                                        [](const Json& setting) { return setting.contains("mean_ttft_ms_ci95"); });
+  std::vector<std::string> objectives;
+  for (const Json& setting : settings) {
+    if (!setting.contains("slo_attainment") || !objectives.empty()) continue;
+    for (const auto& [objective, share] : setting.at("slo_attainment").items()) objectives.push_back(objective);
+  }
   std::vector<std::string> header = {"system"};
   header.insert(header.end(), axis_names.begin(), axis_names.end());
   header.emplace_back("TTFT ms");
+  if (has_interval) header.emplace_back("95 % CI");
   if (has_p95) header.emplace_back("P95 ms");
+  for (const std::string& objective : objectives)
+    header.push_back(fmt::format("in {} ms %", objective.substr(0, objective.find("_ms"))));
   for (const char* column : {"read MB", "amplif.", "kept", "GPU hit", "host hit", "mass", "bottleneck"}) {
     header.emplace_back(column);
   }
@@ -118,7 +164,12 @@ std::string result_table(const std::vector<Json>& rows, const std::vector<std::s
     const bool timing_dependent = setting["timing_dependent"].get<bool>();
     line.push_back(number(setting["mean_ttft_ms"], "{:.1f}") + (timing_dependent ? " ~" : "") +
                    (backlogged ? " !" : ""));
+    if (has_interval) line.push_back(interval_text(setting));
     if (has_p95) line.push_back(number(setting["p95_ttft_ms"], "{:.1f}"));
+    for (const std::string& objective : objectives) {
+      const Json::json_pointer share("/slo_attainment/" + objective);
+      line.push_back(setting.contains(share) ? fmt::format("{:.1f}", 100 * setting.at(share).get<double>()) : "-");
+    }
     line.push_back(number(Json(setting["requested_bytes_per_request"].get<double>() / 1e6), "{:.1f}"));
     line.push_back(number(setting["amplification_payload"], "{:.2f}"));
     line.push_back(number(setting["effective_budget"], "{:.3f}"));

@@ -69,6 +69,21 @@ TEST(Commands, ExplainSaysWhatContiguousKvGainsOnTheRteRequestAndWhere) {
   EXPECT_EQ(run_program(command + " --steps").exit_code, 2);  // needs --json
 }
 
+TEST(Commands, TornadoSaysWhatAResultHangsOn) {
+  const std::string command = "tornado " + kSource +
+                              "/scenarios/paper/headline.json --set workload.preset=rte --set "
+                              "workload.measured_requests=3 --system contiguous_kv";
+  const ProgramResult result = run_program(command + " --json");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  const Json json = Json::parse(result.output);
+  ASSERT_GE(json["bars"].size(), 10u);
+  for (std::size_t i = 1; i < json["bars"].size(); ++i) {
+    EXPECT_GE(json["bars"][i - 1]["swing"].get<double>(), json["bars"][i]["swing"].get<double>());
+  }
+  EXPECT_EQ(run_program(command + " --over nothing").exit_code, 2);
+  EXPECT_EQ(run_program(command + " --assumptions " + kSource + "/scenarios/quickstart.json").exit_code, 2);
+}
+
 TEST(Commands, EveryShippedScenarioIsSound) {
   for (const auto& entry : std::filesystem::recursive_directory_iterator(kSource + "/scenarios")) {
     if (entry.path().extension() != ".json" || entry.path().parent_path().filename() == "models") continue;

@@ -56,6 +56,31 @@ TEST(SummariseReplicas, KeepTheFlagOfTiming) {
   EXPECT_EQ(summarise_replicas({row("a", 1, 2, false)}).front()["timing_dependent"], false);
 }
 
+TEST(SummariseReplicas, GivesAnIntervalFromThreeReplicasAndOfTailsFromTen) {
+  std::vector<Json> rows = {row("a", 10, 20), row("a", 12, 21)};
+  EXPECT_FALSE(summarise_replicas(rows)[0].contains("mean_ttft_ms_ci95"));
+  rows.push_back(row("a", 14, 25));
+  const Json three = summarise_replicas(rows)[0];
+  ASSERT_TRUE(three.contains("mean_ttft_ms_ci95"));
+  EXPECT_GE(three["mean_ttft_ms_ci95"][0].get<double>(), 10);
+  EXPECT_LT(three["mean_ttft_ms_ci95"][0].get<double>(), 12);
+  EXPECT_GT(three["mean_ttft_ms_ci95"][1].get<double>(), 12);
+  EXPECT_LE(three["mean_ttft_ms_ci95"][1].get<double>(), 14);
+  EXPECT_FALSE(three.contains("p95_ttft_ms_ci95"));
+  while (rows.size() < 10) rows.push_back(row("a", 11, 22));
+  EXPECT_TRUE(summarise_replicas(rows)[0].contains("p95_ttft_ms_ci95"));
+  EXPECT_THAT(result_table(rows, {}, TableForm::text), HasSubstr("95 % CI"));
+}
+
+TEST(SummariseReplicas, AveragesTheShareThatMetEachObjective) {
+  std::vector<Json> rows = {row("a", 10, 20), row("a", 12, 21)};
+  rows[0]["slo_attainment"] = {{"5_ms", 0.5}, {"100_ms", 1.0}};
+  rows[1]["slo_attainment"] = {{"5_ms", 0.25}, {"100_ms", 1.0}};
+  const Json setting = summarise_replicas(rows)[0];
+  EXPECT_EQ(setting["slo_attainment"].dump(), R"({"5_ms":0.375,"100_ms":1.0})");
+  EXPECT_THAT(result_table(rows, {}, TableForm::text), AllOf(HasSubstr("in 5 ms %"), HasSubstr("37.5")));
+}
+
 TEST(ResultTable, HasAP95ColumnOnlyWhereARowHasOne) {
   const auto table = [](const std::vector<Json>& rows) { return result_table(rows, {"budget"}, TableForm::text); };
   EXPECT_THAT(table({row("a", 1, std::nullopt), row("b", 2, std::nullopt)}), Not(HasSubstr("P95")));
