@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
     cli::add_simulate(app, environment);
     cli::add_explain(app, environment);
     cli::add_tornado(app, environment);
+    cli::add_miss_ratio(app, environment);
     cli::add_check(app, environment);
     cli::add_trace(app, environment);
     cli::add_systems(app, environment);

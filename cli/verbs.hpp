@@ -17,6 +17,7 @@ Environment find_environment(const char* program);
 
 void add_eval(CLI::App& app, const Environment& environment);
 void add_tornado(CLI::App& app, const Environment& environment);
+void add_miss_ratio(CLI::App& app, const Environment& environment);
 void add_explain(CLI::App& app, const Environment& environment);
 void add_run(CLI::App& app, const Environment& environment);
 void add_tokenize(CLI::App& app, const Environment& environment);

@@ -57,7 +57,7 @@ _reprefill() {
     --scoring) _reprefill_words first_token log_likelihood generate; return ;;
     --kv-dtype) _reprefill_words bf16 fp32; return ;;
     --prompt | --path-set | --in-flight | --max-tokens | --threads | --limit | --budgets | --layouts | --tokens | \
-      --store-block-tokens | --set | --jobs | --point | --request | --shard | --new | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
+      --store-block-tokens | --set | --jobs | --point | --request | --shard | --new | --policies | --sizes | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
       --num-requests | --requests-per-s) return ;;
   esac
   if [[ $word == -* ]]; then
@@ -65,7 +65,7 @@ _reprefill() {
     return
   fi
   case "${verbs[*]}" in
-    simulate | sweep | check | explain | tornado) _reprefill_files json ;;
+    simulate | sweep | check | explain | tornado | miss-ratio) _reprefill_files json ;;
     plot | merge) _reprefill_folders ;;
     "trace stats") _reprefill_files jsonl ;;
     "profile show") _reprefill_words "$("$program" profile list 2>/dev/null)"; _reprefill_folders ;;

@@ -70,6 +70,7 @@ class Run final : public MachineObserver, private Timer {
   std::uint64_t num_finished_ = 0;
   bool ended_ = false;  // before the last request: what the run was for is known
   std::optional<RecordedRequest> recorded_;
+  std::size_t first_measured_decision_ = 0;
   Nanoseconds measured_from_{0};
   RequestStatistics statistics_;
   std::array<Nanoseconds, record::kNumResources> busy_before_{};  // of each resource, in the warm-up
@@ -78,7 +79,11 @@ class Run final : public MachineObserver, private Timer {
 };
 
 Run::Run(const Point& point, SharedInputs& inputs, const RunOptions& options)
-    : point_(point), options_(options), importance_(inputs.importance(point)), mass_meter_(*importance_) {
+    : point_(point),
+      options_(options),
+      importance_(inputs.importance(point)),
+      mass_meter_(*importance_),
+      decisions_(options.keep_decisions ? cache::DecisionLog::Keep::full_list : cache::DecisionLog::Keep::digest_only) {
   environment_.geometry = point.geometry;
   environment_.path = point.path;
   environment_.store_block_tokens = point.store_block_tokens;
@@ -153,6 +158,7 @@ void Run::start(std::uint64_t index, Nanoseconds arrival) {
     measured_from_ = simulation_.now();
     busy_before_ = busy_times();
     io_before_ = machine_->io_histogram();
+    first_measured_decision_ = decisions_.decisions().size();
     if (system_->cache() != nullptr) system_->cache()->reset_statistics();
   }
   ActiveRequest& active = active_.emplace_back();
@@ -252,6 +258,8 @@ RunResult Run::result() {
   result.virtual_time = simulation_.now();
   result.spans = std::move(kept_spans_);
   result.recorded = std::move(recorded_);
+  result.decisions = decisions_.decisions();
+  result.first_measured_decision = first_measured_decision_;
   if (options_.stop_when_full || options_.only_request) return result;
   RowInputs inputs{.point = point_,
                    .statistics = statistics_,

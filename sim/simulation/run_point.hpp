@@ -16,6 +16,7 @@ struct RunOptions {
   std::uint64_t num_warmup = 0;
   bool stop_when_full = false;                     // of a fill run: ends when both tiers have been full
   bool keep_spans = false;                         // every span of the measured requests, for a timeline
+  bool keep_decisions = false;                     // every decision of the cache
   std::optional<std::uint64_t> only_request = {};  // of the measured ones: it is recorded and ends the run, no row
   const std::atomic<bool>* interrupted = nullptr;  // polled; throws Interrupted
   // Called now and then on the running thread: finished requests over all.
@@ -32,6 +33,8 @@ struct RecordedRequest {
 struct RunResult {
   Json row;  // results, without wall-clock figures
   std::vector<record::Span> spans;
+  std::vector<cache::Move> decisions;
+  std::size_t first_measured_decision = 0;  // those before warmed the caches
   std::optional<RecordedRequest> recorded;  // absent where the run has no such request
   std::uint64_t num_events = 0;
   std::uint64_t num_requests = 0;
