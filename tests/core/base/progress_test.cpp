@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <termios.h>
 #include <unistd.h>
@@ -43,11 +44,15 @@ class FakeTerminal {
 
   bool works() const { return program_ != nullptr; }
   std::FILE* program() const { return program_; }
+  /// Until nothing more comes: the kernel may deliver what was written in pieces.
   std::string shown() const {
-    fcntl(user_, F_SETFL, O_NONBLOCK);
-    std::string text(4096, ' ');
-    const ssize_t count = read(user_, text.data(), text.size());
-    text.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+    std::string text;
+    for (pollfd terminal{.fd = user_, .events = POLLIN, .revents = 0}; poll(&terminal, 1, 150) > 0;) {
+      char piece[4096];
+      const ssize_t count = read(user_, piece, sizeof piece);
+      if (count <= 0) break;
+      text.append(piece, static_cast<std::size_t>(count));
+    }
     return text;
   }
 
