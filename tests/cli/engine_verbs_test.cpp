@@ -65,6 +65,7 @@ class EngineVerbs : public testing::Test {
   static std::size_t num_segments(const std::string& store) {
     return Json::parse(run_program("store list --json --store " + store).output)["segments"].size();
   }
+  static std::size_t num_systems() { return Json::parse(run_program("systems --json").output)["systems"].size(); }
   static void expect_refused(const ProgramResult& result, const std::string& text) {
     EXPECT_EQ(result.exit_code, 2) << result.output;
     EXPECT_THAT(result.output, HasSubstr(text));
@@ -138,6 +139,20 @@ TEST_F(EngineVerbs, RunAnswersWithEverySystem) {
     for (const auto& [name, milliseconds] : request["time_ms"].items()) parts += milliseconds.get<double>();
     EXPECT_NEAR(parts, request["ttft_ms"].get<double>(), 1e-6) << system;
   }
+}
+
+TEST_F(EngineVerbs, SeveralSystemsAnswerOneAfterTheOtherAndTakeTheParametersThatTheyHave) {
+  const ProgramResult two = run(prompt() + "--json --max-tokens 1 --system attention_store,impress --set budget=0.5");
+  ASSERT_EQ(two.exit_code, 0) << two.output;
+  const Json reports = Json::parse(two.output);
+  ASSERT_EQ(reports.size(), 2u);
+  EXPECT_EQ(reports[0]["resolved"]["system"], "attention_store");
+  EXPECT_EQ(reports[1]["resolved"]["params"]["budget"], "0.5");
+  EXPECT_EQ(Json::parse(run(prompt() + "--json --max-tokens 1 --system all").output).size(), num_systems());
+  const std::string both = prompt() + "--system impress,as_h2o ";
+  expect_refused(run(both + "--set budgt=0.5"), "budgt: none of the systems");
+  expect_refused(run(both + "--timeline t.json"), "--timeline");
+  expect_refused(run(both + "--record-importance t.rimp"), "--record-importance");
 }
 
 TEST_F(EngineVerbs, AtBudgetOneTheAnswerIsThatOfPlainPrefill) {
