@@ -12,7 +12,7 @@
 #include "core/pipeline/machine_core.hpp"
 #include "core/pipeline/system.hpp"
 #include "core/record/queue_occupancy.hpp"
-#include "engine/executor/cpu/cpu_executor.hpp"
+#include "engine/executor/executor.hpp"
 #include "engine/real_machine/layer_view.hpp"
 #include "engine/real_machine/read_source.hpp"
 #include "engine/real_machine/work_lane.hpp"
@@ -33,7 +33,7 @@ class RealMachineObserver {
 
 struct RealMachineOptions {
   const RunClock* clock = nullptr;
-  CpuExecutor* executor = nullptr;
+  Executor* executor = nullptr;
   pipeline::System* system = nullptr;
   const pipeline::SystemEnvironment* environment = nullptr;
   ReadSource* reads = nullptr;    // null: the system stores nothing

@@ -10,7 +10,7 @@ constexpr std::uint32_t kPrefillBlockTokens = 2048;  // the pipelines' default, 
 /// A new segment's layers, computed when they are asked for, on top of the stored path that it extends.
 class ComputedSegment {
  public:
-  ComputedSegment(CpuExecutor& executor, const Store& store, std::vector<SegmentSpan> stored,
+  ComputedSegment(Executor& executor, const Store& store, std::vector<SegmentSpan> stored,
                   std::uint32_t stored_tokens, std::span<const std::int32_t> new_ids)
       : executor_(executor),
         kv_(store),
@@ -42,7 +42,7 @@ class ComputedSegment {
     }
   }
 
-  CpuExecutor& executor_;
+  Executor& executor_;
   StoredKv kv_;
   std::vector<SegmentSpan> stored_;
   std::uint32_t stored_tokens_;
@@ -53,7 +53,7 @@ class ComputedSegment {
 
 }  // namespace
 
-BuiltPrefix build_prefix(CpuExecutor& executor, StoreWriter& writer, std::span<const std::int32_t> token_ids,
+BuiltPrefix build_prefix(Executor& executor, StoreWriter& writer, std::span<const std::int32_t> token_ids,
                          const std::function<void(int)>& on_layer) {
   BuiltPrefix built;
   std::vector<SegmentSpan> stored = writer.store().match(token_ids);

@@ -65,10 +65,4 @@ OwnKv CpuSequence::own_kv(int layer_idx, std::uint32_t num_tokens) const {
   return {.keys = keys(layer_idx, 0), .values = values(layer_idx, 0), .num_tokens = num_tokens};
 }
 
-std::span<CpuSequence::Progress> CpuSequence::progress(OwnRange range) {
-  REPREFILL_CHECK(range.first <= ids_.size() && range.count <= ids_.size() - range.first, "own tokens [{}, +{}) of {}",
-                  range.first, range.count, ids_.size());
-  return std::span(progress_).subspan(range.first, range.count);
-}
-
 }  // namespace reprefill::engine
