@@ -157,7 +157,7 @@ void add_run(CLI::App& app, const Environment&) {
   auto options = std::make_shared<RunOptions>();
   CLI::App* verb = app.add_subcommand(
       "run",
-      "Answer prompts with a Re-Prefill system on a real checkpoint (CPU executor: the GPU tier is in host memory)");
+      "Answer prompts with a Re-Prefill system on a real checkpoint (on the CPU executor the GPU tier is in host memory)");
   add_model_options(*verb, options->model);
   verb->add_option("--store", options->store, "Prefix store, as `reprefill store build` made it");
   CLI::Option_group* input = verb->add_option_group("input", "what to ask");

@@ -47,7 +47,8 @@ class Gpu {
   /// Makes host memory visible to the device and its copies asynchronous.
   virtual void pin(std::byte* data, Bytes size) = 0;
   virtual void unpin(std::byte* data) noexcept = 0;
-  virtual bool is_pinned(const std::byte* data) const = 0;
+  /// Whether kernels may read it: pinned, or the device's own.
+  virtual bool can_read(const std::byte* data) const = 0;
 
   virtual cudaStream_t make_stream() = 0;
   virtual void destroy_stream(cudaStream_t stream) noexcept = 0;

@@ -31,7 +31,7 @@ class ImportanceRecorder {
   void add_selection(const pipeline::Request& request, int layer_idx, const pipeline::ScoreSpec& spec,
                      const pipeline::Scores& scores, const pipeline::Selection& selection);
   /// Token scores of one layer after `project` of all own tokens: KV heads, then probed heads.
-  /// keys: all KV heads' keys of the stored prefix.
+  /// keys: all KV heads' keys of the stored prefix, in host memory.
   void add_layer(Executor& executor, Sequence& sequence, const pipeline::Request& request, int layer_idx,
                  const KeyView& keys);
   /// The file takes its name.

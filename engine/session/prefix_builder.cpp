@@ -13,7 +13,7 @@ class ComputedSegment {
   ComputedSegment(Executor& executor, const Store& store, std::vector<SegmentSpan> stored,
                   std::uint32_t stored_tokens, std::span<const std::int32_t> new_ids)
       : executor_(executor),
-        kv_(store),
+        kv_(store, executor),
         stored_(std::move(stored)),
         stored_tokens_(stored_tokens),
         num_layers_(executor.checkpoint().geometry().num_layers),
@@ -25,6 +25,7 @@ class ComputedSegment {
     const std::uint32_t count = sequence_->num_own_tokens();
     for_blocks(count, [&](OwnRange range) { executor_.project(*sequence_, layer_idx, range); });
     executor_.copy_own_kv(*sequence_, layer_idx, {0, count}, keys_, values_);
+    executor_.synchronize();
     if (layer_idx + 1 < num_layers_) {  // of the last layer only K and V are wanted
       std::vector<StoredKv::Layer> layers;
       const std::vector<KvPage> pages = kv_.read_prefix(stored_, layer_idx, layers);

@@ -12,13 +12,13 @@ namespace reprefill::engine {
 using namespace pipeline;
 
 Model Model::open(const std::filesystem::path& folder, const std::filesystem::path& tokenizer,
-                  const CpuExecutorOptions& options) {
+                  const ExecutorOptions& options) {
   Model model;
   model.checkpoint = std::make_unique<Checkpoint>(Checkpoint::open(folder));
   model.tokenizer =
       std::make_unique<Tokenizer>(Tokenizer::open(tokenizer.empty() ? folder / "tokenizer.json" : tokenizer));
   model.tokenizer->check_against_vocab(model.checkpoint->geometry().vocab);
-  model.executor = std::make_unique<CpuExecutor>(*model.checkpoint, options);
+  model.executor = open_executor(*model.checkpoint, options);
   return model;
 }
 
@@ -64,6 +64,7 @@ struct Session::Impl final : RealMachineObserver {
   void finish(InFlight& request);
   void generate(InFlight& request, std::uint32_t max_tokens);
   void open_reads(const SessionOptions& options);
+  Bytes stored_payload() const;
   void record_full(const Request& request, std::span<const std::int32_t> own_ids);
   std::vector<std::int32_t> ids_of(const Prompt& prompt) const {
     return prompt.ids.empty() ? model.tokenizer->encode(prompt.text) : prompt.ids;
@@ -112,7 +113,7 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
   if (system->store_layout() != nullptr) {
     open_reads(options);
   } else if (system->reuses_prefix()) {
-    resident = std::make_unique<ResidentPrefixes>(*store);
+    resident = std::make_unique<ResidentPrefixes>(*store, *model.executor);
   }
   machine = std::make_unique<RealMachine>(
       RealMachineOptions{.clock = &clock,
@@ -120,6 +121,7 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
                          .system = system.get(),
                          .environment = &environment,
                          .reads = reads.get(),
+                         .stored = store == nullptr ? Bytes{} : stored_payload(),
                          .resident = [this](SegmentId segment, int layer) { return resident->layer(segment, layer); },
                          .selections = options.selections},
       *this);
@@ -130,6 +132,12 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
     for (std::uint32_t i = 0; i < store->num_segments(); ++i) segments.push_back(SegmentId{i});
     machine->pin_identification_keys(segments);
   }
+}
+
+Bytes Session::Impl::stored_payload() const {
+  std::uint64_t tokens = 0;
+  for (std::uint32_t i = 0; i < store->num_segments(); ++i) tokens += store->segment(SegmentId{i}).num_tokens();
+  return Bytes{tokens * environment.geometry.kv_bytes_per_token().value};
 }
 
 /// Staging is locked memory: no more of it than the longest stored path can fill, and one layer's largest read.
@@ -149,6 +157,7 @@ void Session::Impl::open_reads(const SessionOptions& wanted) {
                             .staging = std::min(system->staging(), Bytes{needed}),
                             .buffered = wanted.buffered_reads || wanted.path == PathKind::prototype,
                             .unregistered_buffers = wanted.unregistered_buffers,
+                            .gpu = model.executor->gpu(),
                             .verify = wanted.verify_reads},
                            clock);
 }
@@ -216,7 +225,9 @@ void Session::Impl::start(const Prompt& prompt, std::size_t index) {
   // Tokenising and look-up were needed to know the request; here they are done again where the request waits for them.
   if (prompt.ids.empty()) input.tokenise = [this, &prompt] { model.tokenizer->encode(prompt.text); };
   if (store != nullptr) input.look_up = [this, ids] { store->match(ids); };
-  if (resident) resident->load(request.stored_prefix, environment.geometry.num_layers);
+  if (resident) {
+    machine->run_on_compute([&] { resident->load(request.stored_prefix, environment.geometry.num_layers); });
+  }
   if (recorder != nullptr && recorder->mode() == RecordMode::full) record_full(request, input.own_ids);
   machine->begin_request(request, std::move(input));
   entry.outcome.arrival = entry.outcome.admission = machine->now();
@@ -228,14 +239,16 @@ void Session::Impl::start(const Prompt& prompt, std::size_t index) {
 void Session::Impl::record_full(const Request& request, std::span<const std::int32_t> own_ids) {
   if (request.stored_tokens == 0) return;
   machine->run_on_compute([&] {
-    StoredKv kv(*store);
+    StoredKv kv(*store, *model.executor);
     std::vector<StoredKv::Layer> layers;
     const std::unique_ptr<Sequence> sequence = model.executor->begin(own_ids, request.stored_tokens);
     const OwnRange all{0, request.own_tokens};
     for (int layer = 0; layer < environment.geometry.num_layers; ++layer) {
       const std::vector<KvPage> pages = kv.read_prefix(request.stored_prefix, layer, layers);
       std::vector<KeyPage> key_pages;
-      for (const KvPage& page : pages) key_pages.push_back({.keys = page.keys, .num_tokens = page.num_tokens});
+      for (const StoredKv::Layer& layer_of_segment : layers) {
+        key_pages.push_back({.keys = layer_of_segment.keys.data(), .num_tokens = layer_of_segment.num_tokens});
+      }
       model.executor->project(*sequence, layer, all);
       recorder->add_layer(
           *model.executor, *sequence, request, layer,
@@ -281,8 +294,7 @@ void Session::Impl::generate(InFlight& entry, std::uint32_t max_tokens) {
   const std::vector<std::int32_t>& ends = model.checkpoint->config().end_of_sequence_ids;
   std::vector<std::int32_t>& generated = entry.outcome.generated;
   while (generated.size() < max_tokens && std::find(ends.begin(), ends.end(), generated.back()) == ends.end()) {
-    machine->decode(entry.outcome.request.id, generated.back());
-    generated.push_back(argmax(machine->logits(entry.outcome.request.id)));
+    generated.push_back(machine->decode(entry.outcome.request.id, generated.back()));
   }
 }
 

@@ -62,12 +62,9 @@ class EmulatedGpu final : public engine::Gpu {
     const std::lock_guard lock(mutex_);
     if (pinned_.erase(data) == 0) std::abort();
   }
-  bool is_pinned(const std::byte* data) const override {
+  bool can_read(const std::byte* data) const override {
     const std::lock_guard lock(mutex_);
-    auto after = pinned_.upper_bound(const_cast<std::byte*>(data));
-    if (after == pinned_.begin()) return false;
-    --after;
-    return data < after->first + after->second;
+    return holds(pinned_, data) || holds(allocations_, data);
   }
 
   cudaStream_t make_stream() override { return reinterpret_cast<cudaStream_t>(++num_streams_); }
@@ -77,7 +74,7 @@ class EmulatedGpu final : public engine::Gpu {
   void gather(const kernels::GatherPieces& pieces, cudaStream_t) override {
     for (std::uint32_t i = 0; i < pieces.num_pieces; ++i) {
       const kernels::GatherPiece& piece = pieces.pieces[i];
-      if (!is_pinned(piece.from) && !is_device(piece.from)) throw MachineError("gather from memory that is not pinned");
+      if (!can_read(piece.from)) throw MachineError("gather from memory that is not pinned");
       std::memcpy(piece.to, piece.from, piece.bytes);
     }
   }
@@ -95,10 +92,9 @@ class EmulatedGpu final : public engine::Gpu {
   }
 
  private:
-  bool is_device(const std::byte* data) const {
-    const std::lock_guard lock(mutex_);
-    auto after = allocations_.upper_bound(const_cast<std::byte*>(data));
-    if (after == allocations_.begin()) return false;
+  static bool holds(const std::map<std::byte*, std::uint64_t>& ranges, const std::byte* data) {
+    auto after = ranges.upper_bound(const_cast<std::byte*>(data));
+    if (after == ranges.begin()) return false;
     --after;
     return data < after->first + after->second;
   }

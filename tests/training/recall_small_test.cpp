@@ -13,7 +13,7 @@ namespace {
 
 const std::filesystem::path kModel = "models/recall-small";  // ctest runs tests in the repository's root
 
-engine::Model open_model() { return engine::Model::open(kModel, "", {.num_threads = 2}); }
+engine::Model open_model() { return engine::Model::open(kModel, "", {.cpu = {.num_threads = 2}}); }
 
 std::vector<TaskItem> read_shipped(const std::string& length) {
   return read_task(kModel / "tasks" / ("recall-" + length + ".jsonl"));

@@ -42,7 +42,7 @@ TEST(GpuBlockCache, BlocksComeBackAndAreUsedAgain) {
   {
     const auto block = cache.take(Bytes{5000});
     data = block.get();
-    EXPECT_TRUE(gpu->is_pinned(data + 4999));
+    EXPECT_TRUE(gpu->can_read(data + 4999));
     EXPECT_NE(cache.take(Bytes{5000}).get(), data);
   }
   const auto first = cache.take(Bytes{8192}), second = cache.take(Bytes{5000});

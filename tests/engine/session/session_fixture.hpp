@@ -37,7 +37,7 @@ class SmallModel {
   SmallModel() {
     write_checkpoint(folder_ / "model", small_checkpoint());
     std::ofstream(folder_ / "model" / "tokenizer.json") << tiny_tokenizer({}).dump();
-    model = Model::open(folder_ / "model", "", {.num_threads = 2});
+    model = Model::open(folder_ / "model", "", {.cpu = {.num_threads = 2}});
   }
   std::filesystem::path folder() const { return folder_ / "model"; }
 
