@@ -8,5 +8,7 @@ namespace reprefill::test_support {
 
 /// Null where a real one is wanted and there is none.
 std::unique_ptr<engine::Gpu> make_test_gpu();
+/// Device code runs some thousand times slower: fewer cases do.
+bool test_gpu_is_emulated();
 
 }  // namespace reprefill::test_support

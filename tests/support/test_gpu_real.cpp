@@ -14,4 +14,6 @@ std::unique_ptr<engine::Gpu> make_test_gpu() {
   }
 }
 
+bool test_gpu_is_emulated() { return false; }
+
 }  // namespace reprefill::test_support

@@ -34,8 +34,8 @@ inline reprefill::test_support::TinyCheckpoint small_checkpoint() {
 /// A model folder with a tokenizer of single bytes, opened.
 class SmallModel {
  public:
-  SmallModel() {
-    write_checkpoint(folder_ / "model", small_checkpoint());
+  explicit SmallModel(const reprefill::test_support::TinyCheckpoint& shape = small_checkpoint()) {
+    write_checkpoint(folder_ / "model", shape);
     std::ofstream(folder_ / "model" / "tokenizer.json") << tiny_tokenizer({}).dump();
     model = Model::open(folder_ / "model", "", {.cpu = {.num_threads = 2}});
   }
