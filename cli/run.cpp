@@ -5,6 +5,7 @@
 #include "core/record/timeline.hpp"
 #include "engine/session/run_report.hpp"
 #include "sim/sweep/parallel_runner.hpp"
+#include "traces/importance/synthetic_importance.hpp"
 
 namespace reprefill::cli {
 namespace {
@@ -95,8 +96,21 @@ std::unique_ptr<engine::ImportanceRecorder> make_recorder(const RunOptions& opti
 struct Opened {
   engine::Model model;
   std::optional<engine::Store> store;
-  std::optional<traces::RecordedImportance> selections;
+  std::unique_ptr<traces::ImportanceSource> selections;
 };
+
+constexpr std::string_view kPreset = "preset:";
+
+/// A file of an earlier run, or scores drawn from one of the generator's presets.
+std::unique_ptr<traces::ImportanceSource> open_selections(const std::string& from, const ModelGeometry& geometry) {
+  if (from.empty()) return nullptr;
+  if (!from.starts_with(kPreset)) {
+    return std::make_unique<traces::RecordedImportance>(traces::RecordedImportance::open(from));
+  }
+  const traces::ImportancePreset& preset = traces::importance_preset(from.substr(kPreset.size()), "--selections");
+  return std::make_unique<traces::SyntheticImportance>(
+      preset.params, traces::ImportanceHeads{.num_kv_heads = geometry.num_kv_heads, .probe_kv_heads = {0, 0, 0}}, 1);
+}
 
 Opened open(const RunOptions& options) {
   Opened opened{.model = open_model(options.model), .store = {}, .selections = {}};
@@ -104,7 +118,7 @@ Opened open(const RunOptions& options) {
     const engine::StoreModel expected = store_model(opened.model);
     opened.store = engine::Store::open(options.store, &expected);
   }
-  if (!options.selections.empty()) opened.selections = traces::RecordedImportance::open(options.selections);
+  opened.selections = open_selections(options.selections, opened.model.checkpoint->geometry());
   return opened;
 }
 
@@ -135,7 +149,7 @@ void run(const RunOptions& options) {
   Json reports = Json::array();
   for (std::size_t i = 0; i < systems.size(); ++i) {
     engine::SessionOptions wanted = session_options(options, systems[i], params[i]);
-    wanted.selections = opened.selections ? &*opened.selections : nullptr;
+    wanted.selections = opened.selections.get();
     engine::Session session(opened.model, opened.store ? &*opened.store : nullptr, wanted);
     const auto recorder = make_recorder(options, session, opened.model.checkpoint->geometry());
     const std::vector<engine::RequestOutcome> outcomes = session.serve(prompts, callbacks, recorder.get());
@@ -185,7 +199,7 @@ void add_run(CLI::App& app, const Environment&) {
   verb->add_option("--record-mode", options->record_mode,
                    "as_run (default): what the system scored and chose; full: all layers under full KV");
   verb->add_option("--selections", options->selections,
-                   "Importance trace: scoring runs and is timed, but choices and scores come from the file");
+                   "Importance trace, or preset:NAME: scoring runs and is timed, but choices and scores come from there");
   verb->add_option("--timeline", options->timeline, "Write a Chrome trace of the requests to this file");
   verb->add_flag("--json", options->json, "Print the result as JSON");
   verb->callback([options] { run(*options); });

@@ -58,6 +58,9 @@ class Gpu {
   virtual void gather(const kernels::GatherPieces& pieces, cudaStream_t stream) = 0;
   virtual void multiply(const MatrixProduct& product, cudaStream_t stream) = 0;
 
+  /// Looks for the fastest way to compute products of this shape, with up to these many rows; what `out` holds is lost.
+  virtual void tune(const MatrixProduct& product, cudaStream_t stream) = 0;
+
   virtual GpuEventRef record(cudaStream_t stream) = 0;
   /// What is submitted to `stream` from now on runs after the event.
   virtual void wait(cudaStream_t stream, const GpuEvent& event) = 0;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <list>
 
+#include "engine/session/prepared_selections.hpp"
 #include "engine/session/store_reads.hpp"
 #include "engine/session/stored_kv.hpp"
 #include "engine/store/system_layouts.hpp"
@@ -79,6 +80,7 @@ struct Session::Impl final : RealMachineObserver {
   cache::DecisionLog identification_decisions;
   std::unique_ptr<ResidentPrefixes> resident;
   std::unique_ptr<StoreReads> reads;
+  std::optional<PreparedSelections> selections;
   RunClock clock;
   std::unique_ptr<RealMachine> machine;
   std::unique_ptr<System> system;  // after the machine: it holds operations, and these hold the machine's memory
@@ -115,6 +117,7 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
   } else if (system->reuses_prefix()) {
     resident = std::make_unique<ResidentPrefixes>(*store, *model.executor);
   }
+  if (options.selections != nullptr) selections.emplace(*options.selections);
   machine = std::make_unique<RealMachine>(
       RealMachineOptions{.clock = &clock,
                          .executor = model.executor.get(),
@@ -123,7 +126,7 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
                          .reads = reads.get(),
                          .stored = store == nullptr ? Bytes{} : stored_payload(),
                          .resident = [this](SegmentId segment, int layer) { return resident->layer(segment, layer); },
-                         .selections = options.selections},
+                         .selections = selections ? &*selections : nullptr},
       *this);
   decisions.set_observer(&machine->cache_observer());
   identification_decisions.set_observer(&machine->cache_observer());
@@ -229,6 +232,7 @@ void Session::Impl::start(const Prompt& prompt, std::size_t index) {
     machine->run_on_compute([&] { resident->load(request.stored_prefix, environment.geometry.num_layers); });
   }
   if (recorder != nullptr && recorder->mode() == RecordMode::full) record_full(request, input.own_ids);
+  if (selections) selections->prepare(request);
   machine->begin_request(request, std::move(input));
   entry.outcome.arrival = entry.outcome.admission = machine->now();
   entry.task = system->serve(*machine, entry.outcome.request);

@@ -157,7 +157,27 @@ struct CudaExecutor::Impl {
     const std::span<const float> frequencies = rope.inverse_frequencies();
     gpu->copy(inverse_frequencies.data(), frequencies.data(), Bytes{frequencies.size_bytes()}, stream);
     gpu->zero(argmax_workspace.data(), Bytes{argmax_workspace.size() * sizeof(std::uint64_t)}, stream);
+    tune();
     gpu->synchronize(stream);
+  }
+
+  /// Every product at the sizes of suffixes and of prefill blocks.
+  void tune() {
+    gpu->zero(activations.data(), Bytes{activations.size() * sizeof(BFloat16)}, stream);
+    const GpuLayerWeights& layer = weights.layer(0);
+    const std::shared_ptr<std::byte> logits = blocks.take(Bytes{widths.vocab * sizeof(float)});
+    gpu->tune({.weights = weights.lm_head(), .input = normed, .out = logits.get(), .out_is_fp32 = true, .rows = 1,
+               .inputs = widths.hidden, .outputs = widths.vocab}, stream);
+    for (const std::uint32_t rows : {1u, 16u, 32u, 64u, 128u, 256u, 512u, 1024u, 2048u}) {
+      gpu->tune({.weights = layer.qkv, .input = normed, .out = qkv, .rows = rows, .inputs = widths.hidden,
+                 .outputs = widths.qkv}, stream);
+      gpu->tune({.weights = layer.output, .input = mixed, .out = normed, .adds = true, .rows = rows,
+                 .inputs = widths.queries, .outputs = widths.hidden}, stream);
+      gpu->tune({.weights = layer.gate_up, .input = normed, .out = gate_up, .rows = rows, .inputs = widths.hidden,
+                 .outputs = 2 * widths.intermediate}, stream);
+      gpu->tune({.weights = layer.down, .input = activated, .out = normed, .adds = true, .rows = rows,
+                 .inputs = widths.intermediate, .outputs = widths.hidden}, stream);
+    }
   }
   ~Impl() { gpu->destroy_stream(stream); }
 
