@@ -111,9 +111,9 @@ class CudaGpu final : public Gpu {
     use();
     products_->run(product, stream);
   }
-  void tune(const MatrixProduct& product, cudaStream_t stream) override {
+  void tune(const MatrixProduct& product, std::span<const BFloat16* const> weights, cudaStream_t stream) override {
     use();
-    products_->tune(product, stream);
+    products_->tune(product, weights, stream);
   }
 
   GpuEventRef record(cudaStream_t stream) override {

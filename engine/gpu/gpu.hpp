@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "core/base/bfloat16.hpp"
@@ -59,7 +60,8 @@ class Gpu {
   virtual void multiply(const MatrixProduct& product, cudaStream_t stream) = 0;
 
   /// Looks for the fastest way to compute products of this shape, with up to these many rows; what `out` holds is lost.
-  virtual void tune(const MatrixProduct& product, cudaStream_t stream) = 0;
+  /// `weights`: different ones of that shape, so that none is in a cache from the run before.
+  virtual void tune(const MatrixProduct& product, std::span<const BFloat16* const> weights, cudaStream_t stream) = 0;
 
   virtual GpuEventRef record(cudaStream_t stream) = 0;
   /// What is submitted to `stream` from now on runs after the event.

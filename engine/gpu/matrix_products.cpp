@@ -10,8 +10,8 @@ namespace reprefill::engine {
 namespace {
 
 constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;  // what cuBLAS itself takes on Hopper
-constexpr int kNumCandidates = 24;
-constexpr int kTimedRuns = 5;
+constexpr int kNumCandidates = 40;
+constexpr std::size_t kTimedRuns = 6;
 
 void check(cublasStatus_t status, const char* call) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
@@ -100,7 +100,8 @@ void MatrixProducts::run(const MatrixProduct& product, cudaStream_t stream) {
   launch(product, description, choice->algorithm, stream);
 }
 
-void MatrixProducts::tune(const MatrixProduct& product, cudaStream_t stream) {
+void MatrixProducts::tune(const MatrixProduct& product, std::span<const BFloat16* const> weights,
+                          cudaStream_t stream) {
   const Description description(product);
   cudaEvent_t start = nullptr, end = nullptr;
   REPREFILL_CUDA(cudaEventCreate(&start));
@@ -111,7 +112,11 @@ void MatrixProducts::tune(const MatrixProduct& product, cudaStream_t stream) {
     if (candidate.state != CUBLAS_STATUS_SUCCESS) continue;
     launch(product, description, candidate.algo, stream);
     REPREFILL_CUDA(cudaEventRecord(start, stream));
-    for (int i = 0; i < kTimedRuns; ++i) launch(product, description, candidate.algo, stream);
+    MatrixProduct timed = product;
+    for (std::size_t i = 0; i < kTimedRuns; ++i) {
+      timed.weights = weights[i % weights.size()];
+      launch(timed, description, candidate.algo, stream);
+    }
     REPREFILL_CUDA(cudaEventRecord(end, stream));
     REPREFILL_CUDA(cudaEventSynchronize(end));
     float milliseconds = 0;

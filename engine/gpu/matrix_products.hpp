@@ -20,10 +20,10 @@ class MatrixProducts {
   MatrixProducts& operator=(const MatrixProducts&) = delete;
 
   void run(const MatrixProduct& product, cudaStream_t stream);
-  /// Times cuBLASLt's candidates for this shape, on memory of the product's own, and keeps the fastest for products of
+  /// Times cuBLASLt's candidates for this shape, on each of `weights` in turn, and keeps the fastest for products of
   /// up to this many rows (and more than the next smaller that was tuned). Blocks. Accumulates into nothing: `adds` is
   /// timed as it is, so `out` must be memory whose contents do not matter.
-  void tune(const MatrixProduct& product, cudaStream_t stream);
+  void tune(const MatrixProduct& product, std::span<const BFloat16* const> weights, cudaStream_t stream);
 
  private:
   struct Description;

@@ -269,6 +269,9 @@ void RealMachine::harvest_lanes(std::vector<Work*>& done) {
     work->span.end = completion.end;
     // Begun behind others of its own request, it did not wait for anyone.
     if (runs_ahead_ && completion.job->mark) work->span.ready = completion.start;
+    // Times of a GPU are those of its clock, which the host's meets to a few microseconds.
+    work->span.start = std::max(work->span.start, work->span.ready);
+    work->span.end = std::max(work->span.end, work->span.start);
     done.push_back(work);
   }
   if (failure) std::rethrow_exception(failure);

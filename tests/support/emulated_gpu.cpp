@@ -79,7 +79,7 @@ class EmulatedGpu final : public engine::Gpu {
     }
   }
   void multiply(const engine::MatrixProduct& product, cudaStream_t) override;
-  void tune(const engine::MatrixProduct&, cudaStream_t) override {}
+  void tune(const engine::MatrixProduct&, std::span<const BFloat16* const>, cudaStream_t) override {}
 
   GpuEventRef record(cudaStream_t) override { return std::make_shared<EmulatedEvent>(); }
   void wait(cudaStream_t, const GpuEvent&) override {}

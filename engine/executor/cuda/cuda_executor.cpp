@@ -19,6 +19,9 @@ namespace {
 // Rows that go through a layer together, the most that the kernels take: bounds the activations of a long range.
 constexpr std::uint32_t kBlockTokens = kernels::kMaxQueries;
 
+/// Suffix lengths and blocks of prefill that products are tuned for; others take the next larger one's choice.
+constexpr std::uint32_t kTunedRows[] = {1, 16, 32, 64, 128, 256, 512, 1024, 2048};
+
 /// Elements of a row of each kind.
 struct Widths {
   explicit Widths(const ModelGeometry& geometry)
@@ -164,20 +167,39 @@ struct CudaExecutor::Impl {
   /// Every product at the sizes of suffixes and of prefill blocks.
   void tune() {
     gpu->zero(activations.data(), Bytes{activations.size() * sizeof(BFloat16)}, stream);
-    const GpuLayerWeights& layer = weights.layer(0);
+    const auto of_layers = [this](const BFloat16* GpuLayerWeights::*member) {
+      std::vector<const BFloat16*> all;
+      for (int layer = 0; layer < geometry.num_layers; ++layer) all.push_back(weights.layer(layer).*member);
+      return all;
+    };
+    const auto tune_layers = [&](const BFloat16* GpuLayerWeights::*member, MatrixProduct product) {
+      const std::vector<const BFloat16*> all = of_layers(member);
+      product.weights = all.front();
+      for (const std::uint32_t rows : kTunedRows) {
+        product.rows = rows;
+        gpu->tune(product, all, stream);
+      }
+    };
+    tune_layers(&GpuLayerWeights::qkv, {.input = normed, .out = qkv, .inputs = widths.hidden, .outputs = widths.qkv});
+    tune_layers(&GpuLayerWeights::output,
+                {.input = mixed, .out = normed, .adds = true, .inputs = widths.queries, .outputs = widths.hidden});
+    tune_layers(&GpuLayerWeights::gate_up,
+                {.input = normed, .out = gate_up, .inputs = widths.hidden, .outputs = 2 * widths.intermediate});
+    tune_layers(&GpuLayerWeights::down, {.input = activated,
+                                         .out = normed,
+                                         .adds = true,
+                                         .inputs = widths.intermediate,
+                                         .outputs = widths.hidden});
     const std::shared_ptr<std::byte> logits = blocks.take(Bytes{widths.vocab * sizeof(float)});
-    gpu->tune({.weights = weights.lm_head(), .input = normed, .out = logits.get(), .out_is_fp32 = true, .rows = 1,
-               .inputs = widths.hidden, .outputs = widths.vocab}, stream);
-    for (const std::uint32_t rows : {1u, 16u, 32u, 64u, 128u, 256u, 512u, 1024u, 2048u}) {
-      gpu->tune({.weights = layer.qkv, .input = normed, .out = qkv, .rows = rows, .inputs = widths.hidden,
-                 .outputs = widths.qkv}, stream);
-      gpu->tune({.weights = layer.output, .input = mixed, .out = normed, .adds = true, .rows = rows,
-                 .inputs = widths.queries, .outputs = widths.hidden}, stream);
-      gpu->tune({.weights = layer.gate_up, .input = normed, .out = gate_up, .rows = rows, .inputs = widths.hidden,
-                 .outputs = 2 * widths.intermediate}, stream);
-      gpu->tune({.weights = layer.down, .input = activated, .out = normed, .adds = true, .rows = rows,
-                 .inputs = widths.intermediate, .outputs = widths.hidden}, stream);
-    }
+    const BFloat16* head = weights.lm_head();
+    gpu->tune({.weights = head,
+               .input = normed,
+               .out = logits.get(),
+               .out_is_fp32 = true,
+               .rows = 1,
+               .inputs = widths.hidden,
+               .outputs = widths.vocab},
+              {&head, 1}, stream);
   }
   ~Impl() { gpu->destroy_stream(stream); }
 

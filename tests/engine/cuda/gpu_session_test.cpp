@@ -15,7 +15,7 @@ using pipeline::PathKind;
 /// As many bytes a token as the CPU's small model, in a shape that the kernels have.
 reprefill::test_support::TinyCheckpoint gpu_checkpoint() {
   reprefill::test_support::TinyCheckpoint shape = small_checkpoint();
-  shape.num_query_heads = 4;
+  shape.num_query_heads = 8;
   shape.num_kv_heads = 1;
   shape.head_dim = 64;
   return shape;
@@ -49,7 +49,7 @@ class GpuSession : public testing::TestWithParam<std::tuple<Variant, PathKind>> 
 };
 BothModels* GpuSession::both_ = nullptr;
 
-std::size_t num_requests() { return reprefill::test_support::test_gpu_is_emulated() ? 3 : 12; }
+std::size_t num_requests() { return reprefill::test_support::test_gpu_is_emulated() ? 2 : 12; }
 
 TEST_P(GpuSession, BytesReadsAndDecisionsAreTheSimulators) {
   const auto& [variant, path] = GetParam();
