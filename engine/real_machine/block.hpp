@@ -74,6 +74,7 @@ class Block {
   /// Null before `take`.
   std::byte* data() const { return data_; }
   Bytes size() const { return size_; }
+  bool is_of(const BlockPool& pool) const { return &pool_ == &pool; }
 
  private:
   BlockPool& pool_;

@@ -76,6 +76,7 @@ void RealMachine::open_lanes() {
     return;
   }
   copier_ = std::make_unique<GpuCopier>(*gpu);
+  host_stream_ = gpu->make_stream();
   const bool synchronous = options_.environment->path.kind == PathKind::prototype;
   gpu_lanes_ = std::make_unique<GpuLanes>(*gpu, options_.executor->stream(), synchronous, completions_, clock_);
   compute_ = &gpu_lanes_->lane(GpuLaneKind::compute);
@@ -120,6 +121,7 @@ void RealMachine::stop() {
     options_.reads->harvest(finished_reads_);
     for (const FinishedRead& read : finished_reads_) reads_in_flight_.erase(read.tag);
   }
+  if (host_stream_ != nullptr) options_.executor->gpu()->destroy_stream(std::exchange(host_stream_, nullptr));
 }
 
 HeldMemory RealMachine::held_memory() const {
@@ -427,7 +429,8 @@ bool RealMachine::keeps_order(const OpState& dependency, OpState& op) {
 }
 
 std::function<void()> RealMachine::copy_work(Copy& copy, CopyRoute route) {
-  if (!copier_ || route == CopyRoute::staging_to_host_tier) return [&copy] { copy_on_cpu(copy.copies); };
+  if (!copier_) return [&copy] { copy_on_cpu(copy.copies); };
+  if (route == CopyRoute::staging_to_host_tier) return [this, &copy] { copy_to_host_tier(copy.copies); };
   const bool one_by_one = options_.environment->path.kind == PathKind::prototype;
   const bool by_gather = copy.span.resource == record::Resource::link_h2d_gather;
   const GpuLaneKind lane = by_gather ? GpuLaneKind::gather
@@ -442,6 +445,19 @@ std::function<void()> RealMachine::copy_work(Copy& copy, CopyRoute route) {
       copier_->copy(copy.copies, stream);
     }
   };
+}
+
+/// What staging has let go of comes from the GPU, where a prefetch put it.
+void RealMachine::copy_to_host_tier(std::span<const PartCopy> copies) {
+  Gpu& gpu = *options_.executor->gpu();
+  for (const PartCopy& copy : copies) {
+    if (copy.source->is_of(TierPools::device)) {
+      gpu.copy(copy.to(), copy.from(), copy.bytes(), host_stream_);
+    } else {
+      copy_on_cpu({&copy, 1});
+    }
+  }
+  gpu.synchronize(host_stream_);
 }
 
 void RealMachine::run_adopted(std::span<const PartCopy> copies) {

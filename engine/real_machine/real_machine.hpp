@@ -151,6 +151,7 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   void reserve_tiers();
   std::function<void()> copy_work(Copy& copy, pipeline::CopyRoute route);
   void run_adopted(std::span<const PartCopy> copies);
+  void copy_to_host_tier(std::span<const PartCopy> copies);
   Active& active(std::uint32_t request);
 
   RealMachineOptions options_;
@@ -168,6 +169,7 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   std::set<void*> reads_in_flight_;
   LaneJob* inline_job_ = nullptr;  // of run_on_compute
   std::unique_ptr<GpuCopier> copier_;  // with a GPU
+  cudaStream_t host_stream_ = nullptr;  // of the lane that copies inside host memory
   bool runs_ahead_ = false;            // operations begin behind others on the device
   layout::ReadPlan plan_;          // reused
   std::vector<LaneCompletion> drained_;
