@@ -183,6 +183,7 @@ void TieredCache::drop(Tier tier, SlotIdx slot, std::vector<Move>& moves) {
   statistics_of(tier).dropped_bytes += bytes;
   move(moves, slot, bytes, tier == Tier::gpu ? Decision::dropped_gpu : Decision::dropped_host);
   table_.make_absent(slot);
+  policy_->on_dropped(slot);
   forget_unless_remembered(slot);
 }
 

@@ -60,7 +60,8 @@ class VariantGenerator {
   void add_tiers(Json& params) {
     params["gpu_cache_bytes"] = pick<int>({0, 20'000, 300'000, 5'000'000});
     params["host_cache_bytes"] = pick<int>({0, 50'000, 700'000, 5'000'000});
-    params["cache_policy"] = pick<const char*>({"lru", "lfu", "attention_guided", "importance_frequency"});
+    params["cache_policy"] =
+        pick<const char*>({"lru", "lfu", "s3_fifo", "arc", "attention_guided", "importance_frequency"});
   }
 
   void add_contiguous_kv(Json& params) {
