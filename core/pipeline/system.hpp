@@ -22,6 +22,8 @@ struct SystemEnvironment {
   SoftwarePath path;
   std::uint32_t store_block_tokens = 64;
   int max_in_flight = 1;
+  /// Scores before anybody computed them: only a system that knows the future (`oracle`) asks. Null: there are none.
+  const traces::ImportanceSource* importance = nullptr;
   /// Length of a stored segment in tokens.
   std::function<std::uint32_t(SegmentId)> segment_tokens;
 };
@@ -31,6 +33,9 @@ class System {
   virtual ~System() = default;
   /// The coroutine that serves one request, from arrival to its first token. `request` and `machine` outlive it.
   virtual Task serve(Machine& machine, Request& request) = 0;
+  /// True: wants to be told, by `foresee`, of all requests of the run in their order, before it serves the first.
+  virtual bool foresees() const { return false; }
+  virtual void foresee(const Request&) {}
   /// False: stored prefixes are of no use to it, everything is computed.
   virtual bool reuses_prefix() const { return true; }
   /// Where this system's pieces lie in the store; null for a system that stores nothing.

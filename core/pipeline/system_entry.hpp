@@ -36,6 +36,7 @@ SystemEntry make_system_entry(std::string name, std::string doc, ParamTable<Para
 // One per file in systems/.
 SystemEntry recompute_entry();
 SystemEntry resident_entry();
+SystemEntry oracle_entry();
 SystemEntry attention_store_entry();
 SystemEntry as_h2o_entry();
 SystemEntry impress_entry();

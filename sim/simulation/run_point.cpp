@@ -47,6 +47,8 @@ class Run final : public MachineObserver, private Timer {
   void schedule_next_arrival();
   void admit();
   void start(std::uint64_t index, Nanoseconds arrival);
+  pipeline::Request resolve(RequestPlan& plan, std::uint64_t index) const;
+  void foresee(SharedInputs& inputs);
   void collect_finished();
   void finish(ActiveRequest& active);
   bool both_tiers_full();
@@ -82,6 +84,7 @@ Run::Run(const Point& point, SharedInputs& inputs, const RunOptions& options)
   environment_.path = point.path;
   environment_.store_block_tokens = point.store_block_tokens;
   environment_.max_in_flight = point.workload.max_in_flight();
+  environment_.importance = importance_.get();
   environment_.segment_tokens = [this](SegmentId segment) { return plan_->segment_tokens(segment); };
   system_ = make_system(point, environment_);
   const SimulatedMachineOptions machine_options{.geometry = &point.geometry,
@@ -98,6 +101,14 @@ Run::Run(const Point& point, SharedInputs& inputs, const RunOptions& options)
   plan_ = make_request_plan(point, options.num_warmup, inputs,
                             [this](std::uint32_t tokens) { return machine_->recompute_time(tokens); });
   if (system_->cache() != nullptr) system_->cache()->set_decision_log(&decisions_);
+  if (system_->foresees()) foresee(inputs);
+}
+
+/// A plan of its own, since resolving appends: what is stored at a request depends on those before it.
+void Run::foresee(SharedInputs& inputs) {
+  const std::unique_ptr<RequestPlan> plan = make_request_plan(
+      point_, options_.num_warmup, inputs, [this](std::uint32_t tokens) { return machine_->recompute_time(tokens); });
+  for (std::uint64_t index = 0; index < plan->num_requests(); ++index) system_->foresee(resolve(*plan, index));
 }
 
 void Run::on_span(const record::Span& span) {
@@ -147,6 +158,20 @@ void Run::admit() {
   while (active_.size() < limit && next_request_ < plan_->num_requests()) start(next_request_++, simulation_.now());
 }
 
+pipeline::Request Run::resolve(RequestPlan& plan, std::uint64_t index) const {
+  pipeline::Request request;
+  request.id = static_cast<std::uint32_t>(index);
+  request.importance_id = index;
+  plan.resolve(index, request);
+  if (!system_->reuses_prefix()) {
+    request.own_tokens = request.prompt_tokens;
+    request.stored_tokens = 0;
+    request.stored_prefix.clear();
+  }
+  if (system_->store_layout() == nullptr) request.append.reset();
+  return request;
+}
+
 void Run::start(std::uint64_t index, Nanoseconds arrival) {
   if (index == options_.num_warmup) {
     measured_from_ = simulation_.now();
@@ -158,15 +183,7 @@ void Run::start(std::uint64_t index, Nanoseconds arrival) {
   active.arrival = arrival;
   active.admission = simulation_.now();
   active.measured = index >= options_.num_warmup;
-  active.request.id = static_cast<std::uint32_t>(index);
-  active.request.importance_id = index;
-  plan_->resolve(index, active.request);
-  if (!system_->reuses_prefix()) {
-    active.request.own_tokens = active.request.prompt_tokens;
-    active.request.stored_tokens = 0;
-    active.request.stored_prefix.clear();
-  }
-  if (system_->store_layout() == nullptr) active.request.append.reset();
+  active.request = resolve(*plan_, index);
   active.task = system_->serve(*machine_, active.request);
   active.task.start();
 }

@@ -146,14 +146,7 @@ class ContiguousKv final : public TieredSystem {
   }
 
   std::vector<PieceKey> pieces_of(const TouchedBlocks& wanted, const PrefixUnits& blocks, int layer) const {
-    std::vector<PieceKey> pieces;
-    pieces.reserve(2 * wanted.blocks.size());
-    if (load_.kv_layout.kv == layout::KvPlacement::adjacent) {
-      add_pieces(pieces, blocks, wanted.blocks, layer, {PieceKind::key_value});
-    } else {
-      add_pieces(pieces, blocks, wanted.blocks, layer, {PieceKind::key, PieceKind::value});
-    }
-    return pieces;
+    return kv_pieces(blocks, wanted.blocks, layer);
   }
 
   /// I += A: the leader's score of each chosen chunk counts for that chunk in all layers of the period.

@@ -143,6 +143,14 @@ TEST_F(Engine, AReplayedRunReadsWhatItReadBefore) {
   EXPECT_EQ(session.decisions().digest(), replay.decisions().digest());
 }
 
+TEST_F(Engine, TheOracleIsRefusedWithoutSelectionsToKnow) {
+  const Variant variant{.name = "oracle", .system = "oracle"};
+  const PrefixStore store(small_.model, variant, PathKind::direct);
+  SessionOptions options = session_options(variant, PathKind::direct);
+  options.selections = nullptr;
+  EXPECT_THROW(Session(small_.model, &*store, options), ConfigError);
+}
+
 TEST_F(Engine, DroppedPrefetchChangesNoLogit) {
   const Variant kept{.name = "kept", .system = "contiguous_kv", .params = {{"budget", 0.1}}};
   Variant dropped = kept;

@@ -27,6 +27,11 @@ class VariantGenerator {
     params["kv_layout"] = random_layout(system);
     if (system == "attention_store") params["lookahead_layers"] = pick<int>({0, 1, 2, 511});
     if (system == "contiguous_kv") add_contiguous_kv(params);
+    if (system == "oracle") {
+      params.erase("cache_policy");
+      add_chunks(params);
+      params["period_layers"] = 1 + one_of(12);
+    }
     if (system == "impress") {
       params["vote"] = pick<const char*>({"top_k", "majority", "union"});
       params["similarity_exponent"] = pick<double>({0.1, 0.6, 3});
@@ -50,7 +55,7 @@ class VariantGenerator {
   Json random_layout(const std::string& system) {
     Json layout;
     // The others read K and V one without the other.
-    layout["kv"] = system == "contiguous_kv" ? pick<const char*>({"apart", "adjacent"}) : "apart";
+    layout["kv"] = system == "contiguous_kv" || system == "oracle" ? pick<const char*>({"apart", "adjacent"}) : "apart";
     layout["order"] = pick<const char*>({"layer_major", "period_major", "chunk_major"});
     layout["block_tokens"] = pick<int>({8, 16, 32, 64});
     layout["period_layers"] = 1 + one_of(9);
@@ -64,12 +69,16 @@ class VariantGenerator {
         pick<const char*>({"lru", "lfu", "s3_fifo", "arc", "attention_guided", "importance_frequency"});
   }
 
-  void add_contiguous_kv(Json& params) {
+  void add_chunks(Json& params) {
     const int block = params["kv_layout"]["block_tokens"];
     int chunk = pick<int>({8, 16, 32, 64});
     while (block % chunk != 0) chunk /= 2;
-    const auto period = static_cast<int>(1 + one_of(12));
     params["chunk_tokens"] = chunk;
+  }
+
+  void add_contiguous_kv(Json& params) {
+    add_chunks(params);
+    const auto period = static_cast<int>(1 + one_of(12));
     params["period_layers"] = period;
     params["subperiod_layers"] = 1 + one_of(static_cast<std::uint64_t>(period));
     params["inter_trigger_layer"] = 1 + one_of(static_cast<std::uint64_t>(period));

@@ -155,5 +155,32 @@ TEST(RunPoint, ReportsTheShareOfFinishedRequestsWhileItRuns) {
   EXPECT_LE(shares.back(), 1.0);
 }
 
+TEST(RunPoint, TheOracleReadsLessThanTheSameSelectionsUnderEveryCachePolicy) {
+  const std::vector<std::string> small = {"gpu_cache=3 MB", "host_cache=0 B", "budget=0.25"};
+  Json json = pool_scenario("oracle");
+  json["workload"]["measured_requests"] = 40;
+  const Json oracle = OnePoint(json, small).row();
+  json["systems"] = {"contiguous_kv"};
+  for (const char* policy : {"lru", "lfu", "s3_fifo", "arc", "attention_guided"}) {
+    std::vector<std::string> sets = small;
+    for (const char* set : {"inter_prefetch=false", "leader_keys=reread", "prefetch_gpu=0 B", "prefetch_host=0 B"}) {
+      sets.emplace_back(set);
+    }
+    sets.push_back(std::string("cache_policy=") + policy);
+    const Json row = OnePoint(json, sets).row();
+    EXPECT_LT(oracle["bytes_per_request"]["payload_read_bytes"], row["bytes_per_request"]["payload_read_bytes"])
+        << policy;
+    EXPECT_EQ(oracle["bytes_per_request"]["payload_needed_bytes"], row["bytes_per_request"]["payload_needed_bytes"]);
+    EXPECT_EQ(oracle["attention_mass_kept"], row["attention_mass_kept"]);
+  }
+}
+
+TEST(RunPoint, TheOracleForeseesWhatATraceWillAppend) {
+  // Segments that earlier requests append are looked up by later ones: they must be known before the run, too.
+  const Json row = OnePoint(trace_scenario("oracle")).row();
+  EXPECT_GT(row["bytes_per_request"]["appended_bytes"], 0);
+  EXPECT_GT(row["efficiency"]["gpu_hit_fraction"], 0.2);
+}
+
 }  // namespace
 }  // namespace reprefill::sim
