@@ -125,6 +125,19 @@ class SimulatedMachine::Score final : public ScoreResult, public Work, public La
   }
 };
 
+/// Time that passes without keeping anything busy.
+class SimulatedMachine::Wait final : public OpState, public Work, public Timer {
+ public:
+  using OpState::OpState;
+  Nanoseconds duration{0};
+
+  void run() override {
+    begin_service();
+    machine->simulation_.schedule(*this, machine->simulation_.now() + duration);
+  }
+  void fire() override { machine->finish(*this, *this); }
+};
+
 /// A small kernel on the GPU, then the way of the indices to the host.
 class SimulatedMachine::Select final : public SelectResult, public Work, public LaneClient, public Timer {
  public:
@@ -432,13 +445,23 @@ Nanoseconds SimulatedMachine::host_time(HostTask task) const {
       return host.look_up_per_block * count;
     case HostTaskKind::cache_update:
       return host.cache_update_per_entry * count;
+    case HostTaskKind::wait:
+      return Nanoseconds{count};
   }
   return Nanoseconds{0};
 }
 
 Op SimulatedMachine::host(OpContext context, HostTask task, const Deps& deps) {
+  if (task.kind == HostTaskKind::wait) {
+    auto wait =
+        make_op<Wait>(this, simulation_, OpKind::host, context, record::Operation::wait, record::Resource::host);
+    wait->duration = host_time(task);
+    issue(wait, deps);
+    return wait;
+  }
   static constexpr record::Operation kOperations[] = {record::Operation::framework, record::Operation::tokenise,
-                                                      record::Operation::look_up, record::Operation::cache_update};
+                                                      record::Operation::look_up, record::Operation::cache_update,
+                                                      record::Operation::wait};
   auto op = make_op<LaneWork>(this, simulation_, OpKind::host, context,
                               kOperations[static_cast<std::size_t>(task.kind)], record::Resource::host);
   op->lane = &host_thread_;

@@ -71,6 +71,7 @@ class SimulatedMachine final : public pipeline::MachineCore {
   class LaneWork;
   class Score;
   class Select;
+  class Wait;
 
   void begin(pipeline::OpState& op) override;
   void finish(pipeline::OpState& op, Work& work);

@@ -23,9 +23,12 @@ void LayerRunner::begin() {
 
 Deps LayerRunner::project(int layer_idx) {
   Deps projected;
+  Deps before = previous_;
+  before.add(start_);
+  start_ = {};
   for (std::uint32_t first = 0; first < request_.own_tokens; first += block_tokens_) {
     const std::uint32_t count = std::min(block_tokens_, request_.own_tokens - first);
-    projected.add(machine_.project(context(layer_idx), {.first = first, .count = count}, previous_));
+    projected.add(machine_.project(context(layer_idx), {.first = first, .count = count}, before));
   }
   if (request_.append) append_layer(layer_idx, projected);
   return projected;

@@ -13,6 +13,8 @@ class LayerRunner {
 
   /// Framework time, tokenising and look-up; everything else depends on it.
   void begin();
+  /// The next layer's compute waits for these, too.
+  void start_after(const Deps& deps) { start_ = deps; }
   /// QKV of all own tokens of the layer. Depends on the previous layer.
   Deps project(int layer_idx);
   /// Attention and MLP of all own tokens; afterwards `previous_layer()` is this one.
@@ -34,6 +36,7 @@ class LayerRunner {
   std::uint32_t block_tokens_;
   Loader* loader_;
   Op previous_;
+  Deps start_;
 };
 
 /// The view of a layer that keeps the whole stored prefix.

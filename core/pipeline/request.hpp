@@ -66,6 +66,9 @@ struct Request {
   std::uint32_t hit_trace_tokens = 0;  // stored tokens that the look-up found, in whole blocks of the trace
   std::optional<AppendPlan> append;
   RequestAccount account;
+
+  /// Only the leading `tokens` of the stored prefix are used; the rest is computed.
+  void shorten_prefix(std::uint32_t tokens);
 };
 
 }  // namespace reprefill::pipeline

@@ -20,7 +20,8 @@ enum class Operation : std::uint8_t {
   framework,
   tokenise,
   look_up,
-  cache_update
+  cache_update,
+  wait
 };
 const char* name_of(Operation operation);
 

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "core/pipeline/request.hpp"
 #include "engine/real_machine/operations.hpp"
@@ -118,6 +120,18 @@ std::uint32_t RealMachine::num_own_tokens(std::uint32_t request) { return active
 /// The logits of the last token that is kept have been overwritten: whoever needs them has copied them before.
 void RealMachine::rewind(std::uint32_t request, std::uint32_t num_own_tokens) {
   with_sequence(request, [&](Sequence& sequence) { options_.executor->rewind(sequence, num_own_tokens); });
+}
+
+/// The compute lane has not seen the request yet: its sequence begins with its first projection.
+void RealMachine::own_tokens_changed(const Request& request) {
+  Active& entry = active(request.id);
+  REPREFILL_CHECK(!entry.sequence && request.stored_tokens <= entry.first_position,
+                  "request {} gets back stored tokens, or is being computed", request.id);
+  const auto& prefix = entry.input.prefix_ids;
+  entry.input.own_ids.insert(entry.input.own_ids.begin(), prefix.begin() + request.stored_tokens,
+                             prefix.begin() + entry.first_position);
+  entry.first_position = request.stored_tokens;
+  entry.own_tokens = request.own_tokens;
 }
 
 void RealMachine::end_request(std::uint32_t request) { active_.erase(request); }
@@ -414,12 +428,16 @@ Op RealMachine::first_token(OpContext context, const Deps& deps) {
 /// decisions were taken when they were issued; nothing is left of their update.
 Op RealMachine::host(OpContext context, HostTask task, const Deps& deps) {
   static constexpr record::Operation kOperations[] = {record::Operation::framework, record::Operation::tokenise,
-                                                      record::Operation::look_up, record::Operation::cache_update};
+                                                      record::Operation::look_up, record::Operation::cache_update,
+                                                      record::Operation::wait};
   auto op =
       make<LaneWork>(OpKind::host, context, kOperations[static_cast<std::size_t>(task.kind)], record::Resource::host);
   Active& entry = active(context.request);
   if (task.kind == HostTaskKind::tokenise) op->work = entry.input.tokenise;
   if (task.kind == HostTaskKind::look_up) op->work = entry.input.look_up;
+  if (task.kind == HostTaskKind::wait) {
+    op->work = [count = task.count] { std::this_thread::sleep_for(std::chrono::nanoseconds(count)); };
+  }
   issue(op, deps);
   return op;
 }

@@ -219,6 +219,7 @@ void Session::Impl::start(const Prompt& prompt, std::size_t index) {
   const Request& request = entry.outcome.request;
   RequestInput input;
   input.own_ids.assign(ids.begin() + request.stored_tokens, ids.end());
+  input.prefix_ids.assign(ids.begin(), ids.begin() + request.stored_tokens);
   input.keep_views = prompt.max_tokens > 1 || callbacks->after_first_token;
   // Tokenising and look-up were needed to know the request; here they are done again where the request waits for them.
   if (prompt.ids.empty()) input.tokenise = [this, &prompt] { model.tokenizer->encode(prompt.text); };

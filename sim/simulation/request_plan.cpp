@@ -69,7 +69,8 @@ class PrefixPoolPlan final : public RequestPlan {
   std::uint64_t num_prefixes() const override { return num_prefixes_; }
   bool open_arrivals() const override { return spec_.arrivals != Arrivals::closed; }
 
-  void resolve(std::uint64_t index, pipeline::Request& request) override {
+  void resolve(std::uint64_t index, pipeline::Request& request) override { preview(index, request); }
+  void preview(std::uint64_t index, pipeline::Request& request) const override {
     const PlannedRequest& planned = requests_[index];
     request.task = planned.prefix;
     request.stored_tokens = stored_tokens_;
@@ -163,23 +164,33 @@ class TracePlan final : public RequestPlan {
   std::optional<double> time_factor() const override { return factor_; }
 
   void resolve(std::uint64_t index, pipeline::Request& request) override {
+    const cache::Match stored = find_stored(index, request);
+    const auto fresh = full_blocks(index).subspan(stored.num_blocks);
+    if (spec_.append == Append::none || fresh.empty()) return;
+    const SegmentId segment = tree_.insert(stored, fresh);
+    request.append = pipeline::AppendPlan{.segment = segment, .num_tokens = tree_.info(segment).num_tokens};
+  }
+  void preview(std::uint64_t index, pipeline::Request& request) const override { find_stored(index, request); }
+
+ private:
+  std::span<const std::uint64_t> full_blocks(std::uint64_t index) const {
+    const traces::TraceRequest& planned = mine_[index]->request;
+    return planned.block_ids.first(planned.input_tokens / trace_->block_tokens());
+  }
+
+  cache::Match find_stored(std::uint64_t index, pipeline::Request& request) const {
     const traces::TraceRequest& planned = mine_[index]->request;
     request.prompt_tokens = planned.input_tokens;
     request.task = planned.block_ids[std::min<std::size_t>(1, planned.block_ids.size() - 1)];
-    const auto full = planned.block_ids.first(planned.input_tokens / trace_->block_tokens());
-    const cache::Match stored = tree_.match(full);
+    cache::Match stored = tree_.match(full_blocks(index));
     request.stored_prefix = stored.path;
     request.stored_tokens = stored.num_tokens;
     request.hit_trace_tokens = stored.num_tokens;
     if (request.stored_tokens == request.prompt_tokens) recompute_last_block(request);
     request.own_tokens = request.prompt_tokens - request.stored_tokens;
-    const auto fresh = full.subspan(stored.num_blocks);
-    if (spec_.append == Append::none || fresh.empty()) return;
-    const SegmentId segment = tree_.insert(stored, fresh);
-    request.append = pipeline::AppendPlan{.segment = segment, .num_tokens = tree_.info(segment).num_tokens};
+    return stored;
   }
 
- private:
   /// At least one token must be computed: a prompt that is stored to its end computes its last store block again.
   void recompute_last_block(pipeline::Request& request) const {
     request.stored_tokens -= store_block_tokens_;

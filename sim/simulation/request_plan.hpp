@@ -32,6 +32,8 @@ class RequestPlan {
   virtual PlannedRequest planned(std::uint64_t index) const = 0;
   /// Resolves a request at its admission: its stored prefix as of now, and what it will append.
   virtual void resolve(std::uint64_t index, pipeline::Request& request) = 0;
+  /// The stored prefix of a request that still waits, as of now; appends nothing.
+  virtual void preview(std::uint64_t index, pipeline::Request& request) const = 0;
   virtual std::uint32_t segment_tokens(SegmentId segment) const = 0;
   /// Bytes of all stored prefixes that the run may touch, K and V, one copy.
   virtual Bytes working_set() const = 0;

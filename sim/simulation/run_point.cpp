@@ -1,7 +1,9 @@
 #include "sim/simulation/run_point.hpp"
 
 #include <algorithm>
+#include <deque>
 #include <list>
+#include <utility>
 
 #include "core/pipeline/mass_meter.hpp"
 #include "core/pipeline/request.hpp"
@@ -32,6 +34,15 @@ std::unique_ptr<pipeline::System> make_system(const Point& point, const pipeline
   return nullptr;
 }
 
+/// A request that has arrived and is not admitted. One that the system was told of has an account and spans already.
+struct WaitingRequest {
+  std::uint64_t index = 0;
+  Nanoseconds arrival{0};
+  bool announced = false;
+  pipeline::RequestAccount account;
+  std::vector<record::Span> spans;
+};
+
 class Run final : public MachineObserver, private Timer {
  public:
   Run(const Point& point, SharedInputs& inputs, const RunOptions& options);
@@ -46,7 +57,8 @@ class Run final : public MachineObserver, private Timer {
 
   void schedule_next_arrival();
   void admit();
-  void start(std::uint64_t index, Nanoseconds arrival);
+  ActiveRequest& start(std::uint64_t index, Nanoseconds arrival);
+  void announce_waiting();
   pipeline::Request resolve(RequestPlan& plan, std::uint64_t index) const;
   void foresee(SharedInputs& inputs);
   void collect_finished();
@@ -67,8 +79,7 @@ class Run final : public MachineObserver, private Timer {
   cache::DecisionLog decisions_;
 
   std::list<ActiveRequest> active_;  // after the machine: coroutines let go of its operations first
-  std::vector<std::pair<std::uint64_t, Nanoseconds>> waiting_;
-  std::size_t first_waiting_ = 0;
+  std::deque<WaitingRequest> waiting_;
   std::uint64_t next_request_ = 0;
   std::uint64_t num_finished_ = 0;
   bool full_ = false;
@@ -118,6 +129,9 @@ void Run::on_span(const record::Span& span) {
       return;
     }
   }
+  for (WaitingRequest& waiting : waiting_) {
+    if (waiting.announced && waiting.index == span.request) waiting.spans.push_back(span);
+  }
   // Background work of a request that has its first token: writes, waste, demotions.
   if (options_.keep_spans) kept_spans_.push_back(span);
 }
@@ -139,9 +153,8 @@ void Run::schedule_next_arrival() {
 
 /// The next request of an open workload arrives.
 void Run::fire() {
-  waiting_.emplace_back(next_request_, simulation_.now());
-  if (++next_request_ == plan_->num_requests())
-    statistics_.waiting_at_last_arrival = waiting_.size() - first_waiting_ - 1;
+  waiting_.push_back({.index = next_request_, .arrival = simulation_.now(), .account = {}, .spans = {}});
+  if (++next_request_ == plan_->num_requests()) statistics_.waiting_at_last_arrival = waiting_.size() - 1;
   schedule_next_arrival();
   admit();
 }
@@ -149,13 +162,32 @@ void Run::fire() {
 void Run::admit() {
   const auto limit = static_cast<std::size_t>(environment_.max_in_flight);
   if (plan_->open_arrivals()) {
-    while (active_.size() < limit && first_waiting_ < waiting_.size()) {
-      const auto [index, arrival] = waiting_[first_waiting_++];
-      start(index, arrival);
+    while (active_.size() < limit && !waiting_.empty()) {
+      WaitingRequest next = std::move(waiting_.front());
+      waiting_.pop_front();
+      ActiveRequest& active = start(next.index, next.arrival);
+      active.request.account += next.account;
+      active.spans.insert(active.spans.begin(), next.spans.begin(), next.spans.end());
     }
+    announce_waiting();
     return;
   }
   while (active_.size() < limit && next_request_ < plan_->num_requests()) start(next_request_++, simulation_.now());
+}
+
+/// The scheduler knows the queue: the first of those that wait are announced, each once.
+void Run::announce_waiting() {
+  const std::size_t count = std::min<std::size_t>(system_->scheduler_lookahead(), waiting_.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    WaitingRequest& waiting = waiting_[i];
+    if (std::exchange(waiting.announced, true)) continue;
+    pipeline::Request request;
+    request.id = static_cast<std::uint32_t>(waiting.index);
+    request.importance_id = waiting.index;
+    plan_->preview(waiting.index, request);
+    system_->announce(*machine_, request);
+    waiting.account = request.account;
+  }
 }
 
 pipeline::Request Run::resolve(RequestPlan& plan, std::uint64_t index) const {
@@ -172,7 +204,7 @@ pipeline::Request Run::resolve(RequestPlan& plan, std::uint64_t index) const {
   return request;
 }
 
-void Run::start(std::uint64_t index, Nanoseconds arrival) {
+ActiveRequest& Run::start(std::uint64_t index, Nanoseconds arrival) {
   if (index == options_.num_warmup) {
     measured_from_ = simulation_.now();
     busy_before_ = busy_times();
@@ -186,6 +218,7 @@ void Run::start(std::uint64_t index, Nanoseconds arrival) {
   active.request = resolve(*plan_, index);
   active.task = system_->serve(*machine_, active.request);
   active.task.start();
+  return active;
 }
 
 void Run::collect_finished() {

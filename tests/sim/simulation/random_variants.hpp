@@ -17,7 +17,8 @@ class VariantGenerator {
     Json& params = variant.params;
     if (one_of(3) == 0) params["prefill_block_tokens"] = 16 + one_of(40);
     if (system == "recompute") return variant;
-    if (system != "attention_store") params["budget"] = pick<const char*>({"0.05", "1/3", "0.1", "0.25", "0.5", "1"});
+    const bool loads_all = system == "attention_store" || system == "lmcache_like" || system == "hicache_like";
+    if (!loads_all) params["budget"] = pick<const char*>({"0.05", "1/3", "0.1", "0.25", "0.5", "1"});
     if (system == "resident") {
       params["chunk_tokens"] = pick<int>({8, 16, 32, 64});
       params["period_layers"] = 1 + one_of(12);
@@ -25,7 +26,10 @@ class VariantGenerator {
     }
     add_tiers(params);
     params["kv_layout"] = random_layout(system);
-    if (system == "attention_store") params["lookahead_layers"] = pick<int>({0, 1, 2, 511});
+    if (loads_all) {
+      params["lookahead_layers"] = pick<int>({0, 1, 2, 511});
+      params["load"] = pick<const char*>({"layer_wise", "load_then_compute", "host_first"});
+    }
     if (system == "contiguous_kv") add_contiguous_kv(params);
     if (system == "oracle") {
       params.erase("cache_policy");
@@ -55,7 +59,7 @@ class VariantGenerator {
   Json random_layout(const std::string& system) {
     Json layout;
     // The others read K and V one without the other.
-    layout["kv"] = system == "contiguous_kv" || system == "oracle" ? pick<const char*>({"apart", "adjacent"}) : "apart";
+    layout["kv"] = system != "impress" && system != "as_h2o" ? pick<const char*>({"apart", "adjacent"}) : "apart";
     layout["order"] = pick<const char*>({"layer_major", "period_major", "chunk_major"});
     layout["block_tokens"] = pick<int>({8, 16, 32, 64});
     layout["period_layers"] = 1 + one_of(9);
