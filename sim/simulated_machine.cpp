@@ -416,7 +416,7 @@ Op SimulatedMachine::attend(OpContext context, const Request& request, TokenRang
   const Nanoseconds attention = model_.attention(costs_.attend_attention(range.count, range.first, k_tokens, v_tokens));
   op->activity = attention > linear ? Activity::attention : Activity::gemm;
   op->duration = gpu_noise_.apply(model_.overhead() + linear + attention);
-  if (range.first == 0) observer_.on_attend(request, context.layer_idx, view);
+  if (range.first + range.count == request.own_tokens) observer_.on_attend(request, context.layer_idx, view);
   issue(op, deps);
   return op;
 }

@@ -194,15 +194,17 @@ Deps Loader::fetch(Machine& machine, OpContext context, Residency residency, Rea
 }
 
 Deps Loader::fetch_identification(Machine& machine, OpContext context, PieceList keys, PieceList enters_host,
-                                  const Deps& deps, RequestAccount& account) {
+                                  ReadPriority priority, const Deps& deps, RequestAccount& account) {
   account.identification_read += keys.bytes;
-  const ReadOp read = issue_read(machine, context, keys, ReadPriority::demand, deps);
+  const ReadOp read = issue_read(machine, context, keys, priority, deps);
   account.identification_requested += read->requested;
   account.num_reads += read->num_requests;
   if (!enters_host.empty()) {
     machine.copy(context, std::move(enters_host), CopyRoute::staging_to_host_tier, Op(read));
   }
-  return machine.copy(context, std::move(keys), CopyRoute::staging_to_gpu_demand, Op(read));
+  const CopyRoute route =
+      priority == ReadPriority::demand ? CopyRoute::staging_to_gpu_demand : CopyRoute::staging_to_gpu_prefetch;
+  return machine.copy(context, std::move(keys), route, Op(read));
 }
 
 PrefetchOps Loader::prefetch(Machine& machine, OpContext context, PieceList pieces, const Deps& deps,

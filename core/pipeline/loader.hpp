@@ -72,7 +72,7 @@ class Loader {
                      RequestAccount& account);
   /// A read outside the tiers: identification and probe keys. Done when the keys are in GPU memory.
   Deps fetch_identification(Machine& machine, OpContext context, PieceList keys, PieceList enters_host,
-                            const Deps& deps, RequestAccount& account);
+                            ReadPriority priority, const Deps& deps, RequestAccount& account);
   /// Reads and copies that a later selection may turn out not to need.
   PrefetchOps prefetch(Machine& machine, OpContext context, PieceList pieces, const Deps& deps,
                        RequestAccount& account);

@@ -53,6 +53,7 @@ struct KvView {
   std::shared_ptr<const Selection> kept = nullptr;  // null: the whole prefix
   std::uint32_t unit_tokens = 1;                    // tokens per index of `kept`
   traces::HeadGrouping grouping = traces::HeadGrouping::all_heads;
+  bool rest_is_computed = false;  // what is not kept is among the request's own tokens: nothing is lost
 };
 
 enum class ScorerKind : std::uint8_t { keys, probe, recorded };

@@ -8,8 +8,8 @@ namespace reprefill::pipeline {
 
 const std::vector<SystemEntry>& system_registry() {
   static const std::vector<SystemEntry> systems = {
-      recompute_entry(),    resident_entry(), oracle_entry(),  attention_store_entry(), lmcache_like_entry(),
-      hicache_like_entry(), as_h2o_entry(),   impress_entry(), contiguous_kv_entry()};
+      recompute_entry(),    resident_entry(),     oracle_entry(), attention_store_entry(), hybrid_entry(),
+      lmcache_like_entry(), hicache_like_entry(), as_h2o_entry(), impress_entry(),         contiguous_kv_entry()};
   return systems;
 }
 

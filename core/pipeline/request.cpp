@@ -36,6 +36,13 @@ RequestAccount& RequestAccount::operator+=(const RequestAccount& other) {
   return *this;
 }
 
+void Request::compute_front(std::uint32_t tokens) {
+  REPREFILL_CHECK(tokens <= stored_tokens && front_tokens == 0, "{} of {} stored tokens are to be computed", tokens,
+                  stored_tokens);
+  front_tokens = tokens;
+  own_tokens += tokens;
+}
+
 void Request::shorten_prefix(std::uint32_t tokens) {
   REPREFILL_CHECK(tokens <= stored_tokens, "a stored prefix of {} tokens cannot become one of {}", stored_tokens,
                   tokens);

@@ -38,6 +38,7 @@ SystemEntry recompute_entry();
 SystemEntry resident_entry();
 SystemEntry oracle_entry();
 SystemEntry attention_store_entry();
+SystemEntry hybrid_entry();
 SystemEntry lmcache_like_entry();
 SystemEntry hicache_like_entry();
 SystemEntry as_h2o_entry();

@@ -83,11 +83,12 @@ class AttentionStore final : public TieredSystem {
   }
 
   Task serve_layer_wise(Machine& machine, Request& request) {
+    const PrefixUnits blocks(request.stored_prefix, load_.kv_layout.block_tokens);
+    const std::shared_ptr<const Selection> behind = split(machine, request, blocks);
+    const std::vector<std::uint32_t>& wanted = behind->shared();
     LayerRunner layers(machine, request, environment_, load_.prefill_block_tokens, &loader_);
     layers.begin();
     const Op looked_up = layers.previous_layer();
-    const PrefixUnits blocks(request.stored_prefix, load_.kv_layout.block_tokens);
-    const std::vector<std::uint32_t> all = all_units(blocks.size());
 
     WorkspaceLedger workspace(workspace_per_request());
     PinnedPieces pinned;
@@ -101,13 +102,14 @@ class AttentionStore final : public TieredSystem {
         const int after = next_load - static_cast<int>(params_.lookahead_layers) - 1;
         Deps deps = looked_up;
         if (after >= 0) deps.add(attended[static_cast<std::size_t>(after)]);
-        if (!load_layer(machine, request, blocks, all, next_load, deps, workspace, pinned,
+        if (!load_layer(machine, request, blocks, wanted, next_load, deps, workspace, pinned,
                         loaded[static_cast<std::size_t>(next_load)])) {
           REPREFILL_CHECK(next_load > layer, "layer {} does not fit the workspace", layer);
           break;
         }
       }
-      compute_layer(layers, layer, loaded[static_cast<std::size_t>(layer)], workspace);
+      if (request.front_tokens > 0) loaded[static_cast<std::size_t>(layer)].ready.add(layers.compute_front(layer));
+      compute_layer(layers, layer, loaded[static_cast<std::size_t>(layer)], workspace, view(request, behind));
       attended[static_cast<std::size_t>(layer)] = layers.previous_layer();
     }
     const Op token = layers.first_token();
@@ -173,24 +175,50 @@ class AttentionStore final : public TieredSystem {
 
   void count_layer(Request& request, Bytes from_ssd) const {
     RequestAccount& account = request.account;
-    account.payload_useful += layer_bytes(request.stored_tokens);
+    const std::uint32_t loaded = loaded_tokens(request);
+    account.payload_useful += layer_bytes(loaded);
     account.payload_useful_from_reads += from_ssd;
-    account.kv_tokens_in_pieces += 2 * request.stored_tokens;
-    account.kv_tokens_kept += 2 * request.stored_tokens;
-    account.kv_tokens_stored += 2 * request.stored_tokens;
+    account.kv_tokens_in_pieces += 2 * loaded;
+    account.kv_tokens_kept += 2 * loaded;
+    account.kv_tokens_stored += 2 * loaded;
   }
 
-  void compute_layer(LayerRunner& layers, int layer, const LoadedLayer& loaded, WorkspaceLedger& workspace) {
+  /// Blocks that are loaded: all, or those behind the split, where the request computes what is in front of it.
+  std::shared_ptr<const Selection> split(Machine& machine, Request& request, const PrefixUnits& blocks) const {
+    const std::uint32_t first = std::min(params_.split_tokens / load_.kv_layout.block_tokens, blocks.size());
+    std::vector<std::uint32_t> behind = all_units(blocks.size());
+    behind.erase(behind.begin(), behind.begin() + first);
+    if (first > 0) {
+      request.compute_front(first * load_.kv_layout.block_tokens);
+      machine.own_tokens_changed(request);
+    }
+    return std::make_shared<const Selection>(Selection{.groups = {std::move(behind)}});
+  }
+
+  KvView view(const Request& request, const std::shared_ptr<const Selection>& behind) const {
+    if (request.front_tokens == 0) return everything(request);
+    const std::uint32_t loaded = loaded_tokens(request);
+    return {.prefix_tokens = request.stored_tokens,
+            .kept_k_tokens = loaded,
+            .kept_v_tokens = loaded,
+            .kept = behind,
+            .unit_tokens = load_.kv_layout.block_tokens,
+            .rest_is_computed = true};
+  }
+  static std::uint32_t loaded_tokens(const Request& request) { return request.stored_tokens - request.front_tokens; }
+
+  void compute_layer(LayerRunner& layers, int layer, const LoadedLayer& loaded, WorkspaceLedger& workspace,
+                     const KvView& view) {
     Deps deps = layers.project(layer);
     deps.add(loaded.ready);
-    layers.attend(layer, everything(layers.request()), deps);
+    layers.attend(layer, view, deps);
     workspace.release_after(layers.previous_layer(), loaded.workspace);
   }
 
   bool load_layer(Machine& machine, Request& request, const PrefixUnits& blocks, std::span<const std::uint32_t> all,
                   int layer, const Deps& deps, WorkspaceLedger& workspace, PinnedPieces& pinned, LoadedLayer& loaded) {
-    if (blocks.size() == 0) return true;
-    const Bytes most = layer_bytes(request.stored_tokens);
+    if (all.empty()) return true;
+    const Bytes most = layer_bytes(loaded_tokens(request));
     const std::optional<Deps> room = workspace.try_reserve(most);
     if (!room) return false;
     Residency residency;
@@ -250,7 +278,7 @@ class AttentionStore final : public TieredSystem {
         everything_loaded.add(loaded[next].ready);
       }
       if (layer == 0) layers.start_after(at_once ? everything_loaded : begin);
-      compute_layer(layers, layer, loaded[static_cast<std::size_t>(layer)], workspace);
+      compute_layer(layers, layer, loaded[static_cast<std::size_t>(layer)], workspace, everything(request));
       attended[static_cast<std::size_t>(layer)] = layers.previous_layer();
     }
   }
@@ -334,6 +362,14 @@ Params defaults(PathKind path) {
   return params;
 }
 
+/// Split at 2,048 tokens: a scenario that means it says where.
+Params hybrid_defaults(PathKind path) {
+  Params params = defaults(path);
+  params.lookahead_layers = 511;
+  params.split_tokens = 2048;
+  return params;
+}
+
 Params lmcache_defaults(PathKind) {
   Params params;
   params.kv_layout = {.order = layout::KvOrder::chunk_major, .kv = layout::KvPlacement::apart, .block_tokens = 256};
@@ -349,6 +385,10 @@ Params hicache_defaults(PathKind) {
 }
 
 void check(Params& params, const JsonValue& object) {
+  if (params.split_tokens > 0 && params.load != LoadOrder::layer_wise) {
+    object.fail(fmt::format("split_tokens: found {}; only load = layer_wise may split, found load = {}",
+                            params.split_tokens, enum_name(params.load)));
+  }
   if (params.prefetch_policy != PrefetchPolicy::wait_complete && params.load != LoadOrder::host_first) {
     object.fail(fmt::format("prefetch_policy: found {}; only load = host_first has one, found load = {}",
                             enum_name(params.prefetch_policy), enum_name(params.load)));
@@ -369,6 +409,13 @@ SystemEntry entry(std::string name, std::string doc, std::function<Params(PathKi
 
 SystemEntry attention_store_entry() {
   return entry("attention_store", "AS+LRU: loads all K and V, layer by layer (reference 3.3)", defaults);
+}
+
+SystemEntry hybrid_entry() {
+  return entry("hybrid",
+               "preset of attention_store: computes the first split_tokens of the prefix while it loads the rest "
+               "(reference 6, CacheFlow)",
+               hybrid_defaults);
 }
 
 SystemEntry lmcache_like_entry() {

@@ -35,6 +35,12 @@ const ParamTable<AttentionStoreParams>& attention_store_params() {
            .source = "reference 3.3: the next two jobs, as an example; off unless several wait",
            .unit = "requests",
            .maximum = 1e6});
+    t.add(&P::split_tokens, {.name = "split_tokens",
+                             .doc = "leading tokens that are computed while the rest is loaded, in whole blocks; "
+                                    "layer_wise only",
+                             .source = "reference 6, CacheFlow; the scenario says where to split",
+                             .unit = "tokens",
+                             .maximum = 1e8});
     add_load_params(t);
     return t;
   }();

@@ -25,6 +25,7 @@ struct AttentionStoreParams : LoadParams {
   Nanoseconds timeout_base{1'000'000'000};
   Nanoseconds timeout_per_1024_tokens{250'000'000};
   std::uint32_t scheduler_lookahead = 0;
+  std::uint32_t split_tokens = 0;
 };
 
 const ParamTable<AttentionStoreParams>& attention_store_params();

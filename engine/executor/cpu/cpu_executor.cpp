@@ -182,10 +182,10 @@ void CpuExecutor::Impl::add_tokens(CpuSequence& sequence, std::span<const std::i
                                     geometry.name, geometry.vocab - 1));
     }
   }
-  const std::uint64_t end = std::uint64_t{sequence.first_position()} + sequence.num_own_tokens() + ids.size();
+  const std::uint64_t end = std::uint64_t{sequence.num_stored_tokens()} + sequence.num_own_tokens() + ids.size();
   if (end > checkpoint.config().max_positions) {
     throw ConfigError(fmt::format("{} tokens ({} stored, {} own) are more than the {} positions of {}", end,
-                                  sequence.first_position(), sequence.num_own_tokens() + ids.size(),
+                                  sequence.num_stored_tokens(), sequence.num_own_tokens() + ids.size(),
                                   checkpoint.config().max_positions, geometry.name));
   }
   sequence.add_tokens(ids, rope);
@@ -231,8 +231,8 @@ void CpuExecutor::Impl::rotate_and_round(CpuSequence& sequence, int layer_idx, s
 void CpuExecutor::Impl::attend(CpuSequence& sequence, int layer_idx, OwnRange range, const KvView& view,
                                bool single_row) {
   Layer& weights = layer(layer_idx);
-  REPREFILL_CHECK(view.num_tokens <= sequence.first_position(), "a view of {} tokens of a prefix of {}",
-                  view.num_tokens, sequence.first_position());
+  REPREFILL_CHECK(view.num_tokens <= sequence.num_stored_tokens(), "a view of {} tokens of a prefix of {}",
+                  view.num_tokens, sequence.num_stored_tokens());
   for (const CpuSequence::Progress& before : sequence.progress({0, range.first})) {
     REPREFILL_CHECK(before.projected > layer_idx, "an earlier token has not been projected in layer {}", layer_idx);
   }
@@ -316,9 +316,10 @@ CpuExecutor::CpuExecutor(const Checkpoint& checkpoint, const CpuExecutorOptions&
     : impl_(std::make_unique<Impl>(checkpoint, options)) {}
 CpuExecutor::~CpuExecutor() = default;
 
-std::unique_ptr<Sequence> CpuExecutor::begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position) {
+std::unique_ptr<Sequence> CpuExecutor::begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position,
+                                             PositionGap gap) {
   if (own_ids.empty()) throw ConfigError("a request needs at least one token of its own; it has none");
-  auto sequence = std::make_unique<CpuSequence>(impl_->geometry, impl_->options.kv_type, first_position);
+  auto sequence = std::make_unique<CpuSequence>(impl_->geometry, impl_->options.kv_type, first_position, gap);
   impl_->add_tokens(*sequence, own_ids);
   return sequence;
 }

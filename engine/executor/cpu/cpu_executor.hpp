@@ -26,6 +26,12 @@ struct OwnRange {
   std::uint32_t count = 0;
 };
 
+/// Own tokens from `after_tokens` on stand behind `num_tokens` stored ones, those before in front of them.
+struct PositionGap {
+  std::uint32_t after_tokens = 0;
+  std::uint32_t num_tokens = 0;
+};
+
 /// One request inside an executor: hidden states of its own tokens and, layer by layer, their queries, K and V.
 class Sequence {
  public:
@@ -44,7 +50,8 @@ class CpuExecutor {
   ~CpuExecutor();
 
   /// Throws ConfigError for an id outside the vocabulary or positions beyond the model's limit, with the numbers.
-  std::unique_ptr<Sequence> begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position);
+  std::unique_ptr<Sequence> begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position,
+                                  PositionGap gap = {});
 
   /// Layer `layer_idx` of these own tokens: embedding (layer 0), norm, QKV, RoPE; K and V rounded to the store's type.
   void project(Sequence& sequence, int layer_idx, OwnRange range);

@@ -111,6 +111,32 @@ TEST_F(Engine, AtBudgetOneEverySystemComputesPlainPrefill) {
   }
 }
 
+TEST_F(Engine, ComputingTheFrontOfThePrefixChangesOnlyTheOrderOfSums) {
+  const auto serve = [&](const Variant& variant) {
+    const PrefixStore store(small_.model, variant, PathKind::direct);
+    Session session(small_.model, &*store, session_options(variant, PathKind::direct));
+    const std::vector<Prompt> requests = some_requests(4);
+    return session.serve(requests, {});
+  };
+  const auto loaded = serve({.name = "as", .system = "attention_store"});
+  for (const int split : {64, 192, 640, 5000}) {
+    const auto hybrid = serve({.name = "hybrid", .system = "hybrid", .params = {{"split_tokens", split}}});
+    for (std::size_t i = 0; i < loaded.size(); ++i) {
+      const pipeline::Request& request = hybrid[i].request;
+      EXPECT_EQ(request.front_tokens,
+                std::min<std::uint32_t>(static_cast<std::uint32_t>(split), request.stored_tokens));
+      EXPECT_EQ(request.own_tokens, 30 + request.front_tokens);
+      EXPECT_EQ(request.account.payload_read + request.account.payload_gpu_hits,
+                Bytes{10u * (request.stored_tokens - request.front_tokens) * 2 * 128});
+      EXPECT_EQ(hybrid[i].generated, loaded[i].generated);
+      for (std::size_t id = 0; id < loaded[i].first_logits.size(); ++id) {
+        // fp32 sums in another order, and K and V of own tokens that round to the other bf16 neighbour.
+        ASSERT_NEAR(hybrid[i].first_logits[id], loaded[i].first_logits[id], 0.05) << "split " << split;
+      }
+    }
+  }
+}
+
 TEST_F(Engine, DamagedBytesChangeLogitsUnlessReadsAreVerified) {
   const Variant variant{.name = "as", .system = "attention_store"};
   const PrefixStore store(small_.model, variant, PathKind::direct);

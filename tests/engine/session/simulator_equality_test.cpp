@@ -41,6 +41,7 @@ class SimulatedRun {
 
   pipeline::RequestAccount serve(pipeline::Request request) {
     request.account = {};
+    request.own_tokens -= std::exchange(request.front_tokens, 0u);  // as it was when it arrived
     pipeline::Task task = system_->serve(*machine_, request);
     task.start();
     for (;;) {

@@ -17,7 +17,8 @@ class VariantGenerator {
     Json& params = variant.params;
     if (one_of(3) == 0) params["prefill_block_tokens"] = 16 + one_of(40);
     if (system == "recompute") return variant;
-    const bool loads_all = system == "attention_store" || system == "lmcache_like" || system == "hicache_like";
+    const bool loads_all =
+        system == "attention_store" || system == "lmcache_like" || system == "hicache_like" || system == "hybrid";
     if (!loads_all) params["budget"] = pick<const char*>({"0.05", "1/3", "0.1", "0.25", "0.5", "1"});
     if (system == "resident") {
       params["chunk_tokens"] = pick<int>({8, 16, 32, 64});
@@ -29,6 +30,10 @@ class VariantGenerator {
     if (loads_all) {
       params["lookahead_layers"] = pick<int>({0, 1, 2, 511});
       params["load"] = pick<const char*>({"layer_wise", "load_then_compute", "host_first"});
+      if (system == "hybrid") {
+        params["load"] = "layer_wise";
+        params["split_tokens"] = pick<int>({0, 64, 200, 704});
+      }
     }
     if (system == "contiguous_kv") add_contiguous_kv(params);
     if (system == "oracle") {
@@ -89,6 +94,7 @@ class VariantGenerator {
     params["inter_target"] = pick<const char*>({"subperiod", "period"});
     params["intra_prefetch"] = one_of(4) > 0;
     params["inter_prefetch"] = one_of(4) > 0;
+    params["identify_keys_prefetch"] = one_of(2) > 0;
     params["leader_keys"] = pick<const char*>({"reread", "reuse"});
     params["prefetch_gpu_bytes"] = pick<int>({0, 4'096, 30'000, 100'000, 2'000'000});
     params["prefetch_host_bytes"] = pick<int>({0, 4'096, 50'000, 200'000, 2'000'000});

@@ -86,6 +86,28 @@ TEST(HiCache, APolicyWithoutHostFirstIsRefused) {
   EXPECT_THROW(OnePoint(pool_scenario("attention_store"), {"prefetch_policy=best_effort"}), ConfigError);
 }
 
+TEST(Hybrid, OverlapsWhatItComputesWithWhatItLoads) {
+  // A drive on which loading takes about as long as computing: half and half beats either.
+  const auto ttft = [](int split) {
+    Json json = pool_scenario("hybrid");
+    json["workload"]["prefix_tokens"] = 4096;
+    json["workload"]["order"] = "distinct";
+    json["workload"]["num_prefixes"] = 30;
+    json["profile"] = {{"name", "a800-990pro"}, {"ssd", {{"from", "a800-990pro"}, {"read_bandwidth", "2 GB/s"}}}};
+    const Json row = OnePoint(json, {"split_tokens=" + std::to_string(split)}).row();
+    EXPECT_EQ(row["attention_mass_kept"]["mean"], 1.0);
+    EXPECT_EQ(row["bytes_per_request"]["payload_read_bytes"], (4096 - split) * 12288.0);
+    return row["ttft"]["mean_ttft_ms"].get<double>();
+  };
+  const double loads = ttft(0), computes = ttft(4096), both = ttft(2048);
+  EXPECT_LT(both, 0.8 * loads);
+  EXPECT_LT(both, 0.8 * computes);
+}
+
+TEST(Hybrid, ASplitNeedsLayerWiseLoads) {
+  EXPECT_THROW(OnePoint(pool_scenario("hicache_like"), {"split_tokens=64"}), ConfigError);
+}
+
 Json busy_scenario() {
   Json json = pool_scenario("attention_store");
   json["workload"]["arrivals"] = "target_utilisation";
