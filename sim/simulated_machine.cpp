@@ -101,6 +101,16 @@ class SimulatedMachine::LaneWork : public OpState, public Work, public LaneClien
   }
 };
 
+class SimulatedMachine::DecodeStep final : public LaneWork {
+ public:
+  using LaneWork::LaneWork;
+  void on_lane_done() override {
+    SimulatedMachine* const on = machine;  // the step itself may be gone after its completion
+    LaneWork::on_lane_done();
+    on->end_decode_step();
+  }
+};
+
 class SimulatedMachine::Score final : public ScoreResult, public Work, public LaneClient {
  public:
   using ScoreResult::ScoreResult;
@@ -429,6 +439,47 @@ Op SimulatedMachine::first_token(OpContext context, const Deps& deps) {
       gpu_noise_.apply(model_.overhead() + model_.gemm(costs_.first_token())) + options_.profile->host.first_token_cost;
   issue(op, deps);
   return op;
+}
+
+// ---- decoding ----
+
+void SimulatedMachine::decode(std::uint32_t request, std::uint64_t context_tokens, std::uint64_t num_steps) {
+  if (num_steps == 0) return;
+  const bool idle = decoding_.empty();
+  decoding_.push_back({.request = request, .context_tokens = context_tokens, .num_steps = num_steps});
+  if (idle) begin_decode_step();
+}
+
+Nanoseconds SimulatedMachine::decode_step_time() const {
+  const std::uint64_t batch = decoding_.size();
+  OperationCost attention;
+  for (const Decoding& one : decoding_) {
+    const OperationCost cost = costs_.attend_attention(1, one.context_tokens, 0, 0);
+    attention.flops += cost.flops;
+    attention.bytes_moved += cost.bytes_moved;
+  }
+  const Nanoseconds layer = model_.overhead() * 2 + model_.gemm(costs_.project(batch)) +
+                            model_.gemm(costs_.attend_linear(batch)) + model_.attention(attention);
+  return layer * options_.geometry->num_layers + model_.overhead() + model_.gemm(costs_.first_token());
+}
+
+void SimulatedMachine::begin_decode_step() {
+  ++num_decode_steps_;
+  decoding_in_step_ = decoding_.size();
+  auto op = make_op<DecodeStep>(this, simulation_, OpKind::attend, {.request = decoding_.front().request},
+                                record::Operation::decode, record::Resource::gpu_compute);
+  op->lane = &gpu_;
+  op->duration = gpu_noise_.apply(decode_step_time());
+  issue(op, {});
+}
+
+void SimulatedMachine::end_decode_step() {
+  for (std::size_t i = 0; i < decoding_in_step_; ++i) {
+    ++decoding_[i].context_tokens;
+    --decoding_[i].num_steps;
+  }
+  std::erase_if(decoding_, [](const Decoding& one) { return one.num_steps == 0; });
+  if (!decoding_.empty()) begin_decode_step();
 }
 
 // ---- host ----

@@ -21,7 +21,8 @@ enum class Operation : std::uint8_t {
   tokenise,
   look_up,
   cache_update,
-  wait
+  wait,
+  decode
 };
 const char* name_of(Operation operation);
 

@@ -119,7 +119,10 @@ Run::Run(const Point& point, SharedInputs& inputs, const RunOptions& options)
 void Run::foresee(SharedInputs& inputs) {
   const std::unique_ptr<RequestPlan> plan = make_request_plan(
       point_, options_.num_warmup, inputs, [this](std::uint32_t tokens) { return machine_->recompute_time(tokens); });
-  for (std::uint64_t index = 0; index < plan->num_requests(); ++index) system_->foresee(resolve(*plan, index));
+  for (std::uint64_t index = 0; index < plan->num_requests(); ++index) {
+    system_->foresee(resolve(*plan, index));
+    plan->finished(index);
+  }
 }
 
 void Run::on_span(const record::Span& span) {
@@ -238,6 +241,13 @@ void Run::collect_finished() {
 
 void Run::finish(ActiveRequest& active) {
   ++num_finished_;
+  plan_->finished(active.index);
+  if (decodes(point_)) {
+    const auto layers = static_cast<std::uint64_t>(point_.geometry.num_layers);
+    const std::uint64_t kept_tokens = active.request.account.kv_tokens_kept / (2 * layers);
+    const std::uint64_t steps = plan_->planned(active.index).output_tokens;  // the first token is out
+    if (steps > 1) machine_->decode(active.request.id, kept_tokens + active.request.own_tokens, steps - 1);
+  }
   const Nanoseconds now = simulation_.now();
   if (options_.stop_when_full && both_tiers_full()) full_ = true;
   if (!active.measured) return;
@@ -302,6 +312,7 @@ RunResult Run::result() {
                    .system = *system_,
                    .decisions = decisions_,
                    .num_warmup = options_.num_warmup,
+                   .num_decode_steps = machine_->num_decode_steps(),
                    .busy = {},
                    .measured_time = simulation_.now() - measured_from_};
   const auto busy = busy_times();
