@@ -101,6 +101,16 @@ class SimulatedMachine::LaneWork : public OpState, public Work, public LaneClien
   }
 };
 
+class SimulatedMachine::DecodeStep final : public LaneWork {
+ public:
+  using LaneWork::LaneWork;
+  void on_lane_done() override {
+    SimulatedMachine* const on = machine;  // the step itself may be gone after its completion
+    LaneWork::on_lane_done();
+    on->end_decode_step();
+  }
+};
+
 class SimulatedMachine::Score final : public ScoreResult, public Work, public LaneClient {
  public:
   using ScoreResult::ScoreResult;
@@ -123,6 +133,19 @@ class SimulatedMachine::Score final : public ScoreResult, public Work, public La
                            static_cast<int>(spec.unit_tokens), scores.values);
     machine->finish(*this, *this);
   }
+};
+
+/// Time that passes without keeping anything busy.
+class SimulatedMachine::Wait final : public OpState, public Work, public Timer {
+ public:
+  using OpState::OpState;
+  Nanoseconds duration{0};
+
+  void run() override {
+    begin_service();
+    machine->simulation_.schedule(*this, machine->simulation_.now() + duration);
+  }
+  void fire() override { machine->finish(*this, *this); }
 };
 
 /// A small kernel on the GPU, then the way of the indices to the host.
@@ -403,7 +426,7 @@ Op SimulatedMachine::attend(OpContext context, const Request& request, TokenRang
   const Nanoseconds attention = model_.attention(costs_.attend_attention(range.count, range.first, k_tokens, v_tokens));
   op->activity = attention > linear ? Activity::attention : Activity::gemm;
   op->duration = gpu_noise_.apply(model_.overhead() + linear + attention);
-  if (range.first == 0) observer_.on_attend(request, context.layer_idx, view);
+  if (range.first + range.count == request.own_tokens) observer_.on_attend(request, context.layer_idx, view);
   issue(op, deps);
   return op;
 }
@@ -416,6 +439,47 @@ Op SimulatedMachine::first_token(OpContext context, const Deps& deps) {
       gpu_noise_.apply(model_.overhead() + model_.gemm(costs_.first_token())) + options_.profile->host.first_token_cost;
   issue(op, deps);
   return op;
+}
+
+// ---- decoding ----
+
+void SimulatedMachine::decode(std::uint32_t request, std::uint64_t context_tokens, std::uint64_t num_steps) {
+  if (num_steps == 0) return;
+  const bool idle = decoding_.empty();
+  decoding_.push_back({.request = request, .context_tokens = context_tokens, .num_steps = num_steps});
+  if (idle) begin_decode_step();
+}
+
+Nanoseconds SimulatedMachine::decode_step_time() const {
+  const std::uint64_t batch = decoding_.size();
+  OperationCost attention;
+  for (const Decoding& one : decoding_) {
+    const OperationCost cost = costs_.attend_attention(1, one.context_tokens, 0, 0);
+    attention.flops += cost.flops;
+    attention.bytes_moved += cost.bytes_moved;
+  }
+  const Nanoseconds layer = model_.overhead() * 2 + model_.gemm(costs_.project(batch)) +
+                            model_.gemm(costs_.attend_linear(batch)) + model_.attention(attention);
+  return layer * options_.geometry->num_layers + model_.overhead() + model_.gemm(costs_.first_token());
+}
+
+void SimulatedMachine::begin_decode_step() {
+  ++num_decode_steps_;
+  decoding_in_step_ = decoding_.size();
+  auto op = make_op<DecodeStep>(this, simulation_, OpKind::attend, {.request = decoding_.front().request},
+                                record::Operation::decode, record::Resource::gpu_compute);
+  op->lane = &gpu_;
+  op->duration = gpu_noise_.apply(decode_step_time());
+  issue(op, {});
+}
+
+void SimulatedMachine::end_decode_step() {
+  for (std::size_t i = 0; i < decoding_in_step_; ++i) {
+    ++decoding_[i].context_tokens;
+    --decoding_[i].num_steps;
+  }
+  std::erase_if(decoding_, [](const Decoding& one) { return one.num_steps == 0; });
+  if (!decoding_.empty()) begin_decode_step();
 }
 
 // ---- host ----
@@ -432,13 +496,23 @@ Nanoseconds SimulatedMachine::host_time(HostTask task) const {
       return host.look_up_per_block * count;
     case HostTaskKind::cache_update:
       return host.cache_update_per_entry * count;
+    case HostTaskKind::wait:
+      return Nanoseconds{count};
   }
   return Nanoseconds{0};
 }
 
 Op SimulatedMachine::host(OpContext context, HostTask task, const Deps& deps) {
+  if (task.kind == HostTaskKind::wait) {
+    auto wait =
+        make_op<Wait>(this, simulation_, OpKind::host, context, record::Operation::wait, record::Resource::host);
+    wait->duration = host_time(task);
+    issue(wait, deps);
+    return wait;
+  }
   static constexpr record::Operation kOperations[] = {record::Operation::framework, record::Operation::tokenise,
-                                                      record::Operation::look_up, record::Operation::cache_update};
+                                                      record::Operation::look_up, record::Operation::cache_update,
+                                                      record::Operation::wait};
   auto op = make_op<LaneWork>(this, simulation_, OpKind::host, context,
                               kOperations[static_cast<std::size_t>(task.kind)], record::Resource::host);
   op->lane = &host_thread_;

@@ -58,6 +58,12 @@ class SimulatedMachine final : public pipeline::MachineCore {
   pipeline::Op first_token(pipeline::OpContext, const pipeline::Deps&) override;
   void detach(const pipeline::Op&, bool drop_unsubmitted) override;
 
+  /// The request goes on to decode, with so many tokens to attend to. All that decode take their steps together:
+  /// weights are read once a step, each attends to its own tokens. Between two steps whatever waits for the GPU gets
+  /// its turn.
+  void decode(std::uint32_t request, std::uint64_t context_tokens, std::uint64_t num_steps);
+  std::uint64_t num_decode_steps() const { return num_decode_steps_; }
+
   /// How long the resource has served something until now.
   Nanoseconds busy_time(record::Resource resource) const;
 
@@ -71,9 +77,19 @@ class SimulatedMachine final : public pipeline::MachineCore {
   class LaneWork;
   class Score;
   class Select;
+  class Wait;
+  class DecodeStep;
+  struct Decoding {
+    std::uint32_t request = 0;
+    std::uint64_t context_tokens = 0;
+    std::uint64_t num_steps = 0;  // left
+  };
 
   void begin(pipeline::OpState& op) override;
   void finish(pipeline::OpState& op, Work& work);
+  void begin_decode_step();
+  void end_decode_step();
+  Nanoseconds decode_step_time() const;
   void begin_read(Read& read);
   void drop(Read& read);
   void release_staging(Bytes size);
@@ -101,6 +117,9 @@ class SimulatedMachine final : public pipeline::MachineCore {
   layout::ReadPlan plan_;                  // reused
   record::QueueOccupancy occupancy_;
   std::array<BusyTime, record::kNumResources> busy_;
+  std::vector<Decoding> decoding_;
+  std::size_t decoding_in_step_ = 0;  // the leading ones; the others joined since
+  std::uint64_t num_decode_steps_ = 0;
 };
 
 }  // namespace reprefill::sim

@@ -62,10 +62,16 @@ struct Request {
   std::vector<SegmentSpan> stored_prefix;
   std::uint32_t stored_tokens = 0;     // n: sum over stored_prefix
   std::uint32_t own_tokens = 0;        // computed: the rest of the prefix that is not stored, and the suffix
-  std::uint32_t prompt_tokens = 0;     // stored + own
+  std::uint32_t front_tokens = 0;      // leading stored tokens that are computed all the same: the first own tokens
+  std::uint32_t prompt_tokens = 0;     // stored + own - front
   std::uint32_t hit_trace_tokens = 0;  // stored tokens that the look-up found, in whole blocks of the trace
   std::optional<AppendPlan> append;
   RequestAccount account;
+
+  /// Only the leading `tokens` of the stored prefix are used; the rest is computed.
+  void shorten_prefix(std::uint32_t tokens);
+  /// The leading `tokens` of the stored prefix are computed, not loaded.
+  void compute_front(std::uint32_t tokens);
 };
 
 }  // namespace reprefill::pipeline

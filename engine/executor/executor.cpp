@@ -6,7 +6,7 @@
 
 namespace reprefill::engine {
 
-void check_tokens(const DecoderConfig& config, std::span<const std::int32_t> ids, std::uint32_t first_position,
+void check_tokens(const DecoderConfig& config, std::span<const std::int32_t> ids, std::uint32_t num_stored_tokens,
                   std::uint32_t num_own_tokens) {
   const ModelGeometry& geometry = config.geometry;
   for (const std::int32_t id : ids) {
@@ -15,10 +15,10 @@ void check_tokens(const DecoderConfig& config, std::span<const std::int32_t> ids
                                     geometry.name, geometry.vocab - 1));
     }
   }
-  const std::uint64_t end = std::uint64_t{first_position} + num_own_tokens;
+  const std::uint64_t end = std::uint64_t{num_stored_tokens} + num_own_tokens;
   if (end > config.max_positions) {
     throw ConfigError(fmt::format("{} tokens ({} stored, {} own) are more than the {} positions of {}", end,
-                                  first_position, num_own_tokens, config.max_positions, geometry.name));
+                                  num_stored_tokens, num_own_tokens, config.max_positions, geometry.name));
   }
 }
 

@@ -22,6 +22,12 @@ struct OwnRange {
   std::uint32_t count = 0;
 };
 
+/// Own tokens from `after_tokens` on stand behind `num_tokens` stored ones, those before in front of them.
+struct PositionGap {
+  std::uint32_t after_tokens = 0;
+  std::uint32_t num_tokens = 0;
+};
+
 /// One request inside an executor: hidden states of its own tokens and, layer by layer, their queries, K and V.
 class Sequence {
  public:
@@ -38,7 +44,11 @@ class Executor {
   virtual ~Executor() = default;
 
   /// Throws ConfigError for an id outside the vocabulary or positions beyond the model's limit, with the numbers.
-  virtual std::unique_ptr<Sequence> begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position) = 0;
+  virtual std::unique_ptr<Sequence> begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position,
+                                          PositionGap gap) = 0;
+  std::unique_ptr<Sequence> begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position) {
+    return begin(own_ids, first_position, {});
+  }
 
   /// Layer `layer_idx` of these own tokens: embedding (layer 0), norm, QKV, RoPE; K and V rounded to the store's type.
   virtual void project(Sequence& sequence, int layer_idx, OwnRange range) = 0;
@@ -91,9 +101,9 @@ class Executor {
   virtual std::string describe() const = 0;
 };
 
-/// Throws ConfigError, naming the model and what is allowed, unless all ids are in the vocabulary and `first_position`
-/// + `num_own_tokens` positions within the model's limit.
-void check_tokens(const DecoderConfig& config, std::span<const std::int32_t> ids, std::uint32_t first_position,
+/// Throws ConfigError, naming the model and what is allowed, unless all ids are in the vocabulary and
+/// `num_stored_tokens` + `num_own_tokens` positions within the model's limit.
+void check_tokens(const DecoderConfig& config, std::span<const std::int32_t> ids, std::uint32_t num_stored_tokens,
                   std::uint32_t num_own_tokens);
 
 /// The highest logit's id; ties go to the lower id. Throws InvariantError on NaN.

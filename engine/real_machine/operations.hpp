@@ -11,6 +11,7 @@ namespace reprefill::engine {
 struct RealMachine::Active {
   RequestInput input;
   std::uint32_t first_position = 0;
+  PositionGap gap;
   std::uint32_t own_tokens = 0;
   std::unique_ptr<Sequence> sequence;  // made and used on the compute lane
   std::vector<LayerView> views;        // per layer, where they are kept

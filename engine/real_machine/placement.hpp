@@ -82,6 +82,10 @@ class Placement final : public cache::DecisionObserver {
   static std::uint64_t scratch_key(pipeline::OpContext context) {
     return std::uint64_t{context.request} << 16 | static_cast<std::uint16_t>(context.layer_idx + 1);
   }
+  /// A read may bring pieces of several layers: each belongs to its own.
+  static std::uint64_t scratch_key(pipeline::OpContext context, PieceKey piece) {
+    return scratch_key({.request = context.request, .layer_idx = piece.layer_idx()});
+  }
   void keep_prefetched(PieceKey part);
   std::optional<cache::Tier> tier_of(PieceKey part) const;
   Located find_source(pipeline::OpContext context, PieceKey part, pipeline::CopyRoute route);

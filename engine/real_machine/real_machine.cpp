@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "core/pipeline/request.hpp"
 #include "engine/real_machine/operations.hpp"
@@ -200,6 +202,25 @@ std::uint32_t RealMachine::num_own_tokens(std::uint32_t request) { return active
 /// The logits of the last token that is kept have been overwritten: whoever needs them has copied them before.
 void RealMachine::rewind(std::uint32_t request, std::uint32_t num_own_tokens) {
   with_sequence(request, [&](Sequence& sequence) { options_.executor->rewind(sequence, num_own_tokens); });
+}
+
+/// The compute lane has not seen the request yet: its sequence begins with its first projection.
+void RealMachine::own_tokens_changed(const Request& request) {
+  Active& entry = active(request.id);
+  const std::vector<std::int32_t>& prefix = entry.input.prefix_ids;
+  REPREFILL_CHECK(!entry.sequence && request.stored_tokens <= entry.first_position,
+                  "request {} gets back stored tokens, or is being computed", request.id);
+  const auto ids = [&](std::uint32_t first, std::uint32_t end) {
+    return std::span(prefix).subspan(first, end - first);
+  };
+  const auto behind = ids(request.stored_tokens, entry.first_position);
+  const auto front = ids(0, request.front_tokens);
+  entry.input.own_ids.insert(entry.input.own_ids.begin(), behind.begin(), behind.end());
+  entry.input.own_ids.insert(entry.input.own_ids.begin(), front.begin(), front.end());
+  entry.first_position = front.empty() ? request.stored_tokens : 0;
+  entry.gap = {.after_tokens = request.front_tokens,
+               .num_tokens = front.empty() ? 0 : request.stored_tokens - request.front_tokens};
+  entry.own_tokens = request.own_tokens;
 }
 
 void RealMachine::end_request(std::uint32_t request) { active_.erase(request); }
@@ -495,7 +516,8 @@ Op RealMachine::copy(OpContext context, PieceList pieces, CopyRoute route, const
 Op RealMachine::project(OpContext context, TokenRange range, const Deps& deps) {
   auto op = make<LaneWork>(OpKind::project, context, record::Operation::project, record::Resource::gpu_compute);
   op->work = [this, &entry = active(context.request), layer = context.layer_idx, range] {
-    if (!entry.sequence) entry.sequence = options_.executor->begin(entry.input.own_ids, entry.first_position);
+    if (!entry.sequence)
+      entry.sequence = options_.executor->begin(entry.input.own_ids, entry.first_position, entry.gap);
     options_.executor->project(*entry.sequence, layer, {range.first, range.count});
   };
   issue(op, deps);
@@ -528,9 +550,10 @@ SelectOp RealMachine::select(OpContext context, const ScoreOp& scores, const Sel
 Op RealMachine::attend(OpContext context, const Request& request, TokenRange range, const pipeline::KvView& view,
                        const Deps& deps) {
   // First: what it throws must leave nothing behind that others would wait for.
-  if (range.first == 0) observer_.on_attend(request, context.layer_idx, view);
+  const bool is_last_block = range.first + range.count == request.own_tokens;
+  if (is_last_block) observer_.on_attend(request, context.layer_idx, view);
   auto op = make<Attend>(OpKind::attend, context, record::Operation::attend, record::Resource::gpu_compute);
-  op->is_last_block = range.first + range.count == request.own_tokens;
+  op->is_last_block = is_last_block;
   op->view = views_->attention(context, request, view, op);
   Deps all = deps;
   all.add(op->view.deps);
@@ -556,12 +579,16 @@ Op RealMachine::first_token(OpContext context, const Deps& deps) {
 /// decisions were taken when they were issued; nothing is left of their update.
 Op RealMachine::host(OpContext context, HostTask task, const Deps& deps) {
   static constexpr record::Operation kOperations[] = {record::Operation::framework, record::Operation::tokenise,
-                                                      record::Operation::look_up, record::Operation::cache_update};
+                                                      record::Operation::look_up, record::Operation::cache_update,
+                                                      record::Operation::wait};
   auto op =
       make<LaneWork>(OpKind::host, context, kOperations[static_cast<std::size_t>(task.kind)], record::Resource::host);
   Active& entry = active(context.request);
   if (task.kind == HostTaskKind::tokenise) op->work = entry.input.tokenise;
   if (task.kind == HostTaskKind::look_up) op->work = entry.input.look_up;
+  if (task.kind == HostTaskKind::wait) {
+    op->work = [count = task.count] { std::this_thread::sleep_for(std::chrono::nanoseconds(count)); };
+  }
   issue(op, deps);
   return op;
 }

@@ -50,7 +50,8 @@ inline constexpr std::uint32_t kNoRequest = 0xffffffff;
 /// What a request brings besides its counts.
 struct RequestInput {
   std::vector<std::int32_t> own_ids;
-  std::function<void()> tokenise = nullptr;  // the work that the span measures; the ids are known already
+  std::vector<std::int32_t> prefix_ids = {};  // stored: for a system that may compute some of them after all
+  std::function<void()> tokenise = nullptr;   // the work that the span measures; the ids are known already
   std::function<void()> look_up = nullptr;
   bool keep_views = false;  // for tokens after the first
 };
@@ -122,6 +123,7 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
                       const pipeline::Deps&) override;
   pipeline::Op host(pipeline::OpContext, pipeline::HostTask, const pipeline::Deps&) override;
   pipeline::Op first_token(pipeline::OpContext, const pipeline::Deps&) override;
+  void own_tokens_changed(const pipeline::Request&) override;
   void detach(const pipeline::Op&, bool drop_unsubmitted) override;
 
  private:

@@ -98,6 +98,7 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
   environment.geometry = model.checkpoint->geometry();
   environment.path = resolve_path(options);
   environment.max_in_flight = options.max_in_flight;
+  environment.importance = options.selections;
   if (store != nullptr) {
     environment.store_block_tokens = store->manifest().store_block_tokens;
     environment.segment_tokens = [this](SegmentId segment) { return store->segment(segment).num_tokens(); };
@@ -109,6 +110,12 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
   system = entry.make(params, environment);
   if (system->cache() != nullptr) system->cache()->set_decision_log(&decisions);
   if (cache::TieredCache* keys = system->identification_cache()) keys->set_decision_log(&identification_decisions);
+  if (system->foresees() && options.selections == nullptr) {
+    throw ConfigError(
+        fmt::format("--selections: {} knows selections before the request and needs a trace of them: "
+                    "record one with --record-importance under contiguous_kv",
+                    entry.name));
+  }
   if (system->reuses_prefix() && store == nullptr) {
     throw ConfigError(fmt::format("--store: {} reuses stored prefixes and needs a store", entry.name));
   }
@@ -224,6 +231,7 @@ void Session::Impl::start(const Prompt& prompt, std::size_t index) {
   const Request& request = entry.outcome.request;
   RequestInput input;
   input.own_ids.assign(ids.begin() + request.stored_tokens, ids.end());
+  input.prefix_ids.assign(ids.begin(), ids.begin() + request.stored_tokens);
   input.keep_views = prompt.max_tokens > 1 || callbacks->after_first_token;
   // Tokenising and look-up were needed to know the request; here they are done again where the request waits for them.
   if (prompt.ids.empty()) input.tokenise = [this, &prompt] { model.tokenizer->encode(prompt.text); };
@@ -313,6 +321,11 @@ std::vector<RequestOutcome> Session::serve(std::span<const Prompt> prompts, cons
   impl.prompts = prompts;
   impl.callbacks = &callbacks;
   impl.recorder = recorder;
+  if (impl.system->foresees()) {
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      impl.system->foresee(resolve(prompts[i], impl.next_number + static_cast<std::uint32_t>(i)));
+    }
+  }
   std::vector<RequestOutcome> outcomes(prompts.size());
   const auto limit = static_cast<std::size_t>(impl.environment.max_in_flight);
   for (std::size_t next = 0; next < prompts.size() || !impl.in_flight.empty();) {

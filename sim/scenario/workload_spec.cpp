@@ -132,6 +132,15 @@ const ParamTable<TraceSpec>& trace_params() {
                            .doc = "longer requests are dropped or truncated, and counted",
                            .source = "semantics 7: drop"});
     t.add(&P::append, {.name = "append", .doc = "new full blocks that are stored", .source = "semantics 1: suffix"});
+    t.add(&P::decode, {.name = "decode",
+                       .doc = "tokens after the first: ignored, or steps of all decoding requests together, in between "
+                              "prefill on the GPU",
+                       .source = "semantics 1: ignore"});
+    t.add(&P::ssd_capacity, {.name = "ssd_capacity_bytes",
+                             .doc = "K and V that the store has room for; the least recently used segment without "
+                                    "children leaves first; 0: no limit",
+                             .source = "semantics 1: no limit",
+                             .maximum = 1e16});
     t.add(&P::max_requests, {.name = "max_requests",
                              .doc = "only the first so many; 0: all",
                              .source = "",

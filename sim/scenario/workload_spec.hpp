@@ -15,6 +15,7 @@ enum class Arrivals : std::uint8_t { closed, poisson, target_utilisation };
 enum class InitialCache : std::uint8_t { cold, warm, steady };
 enum class SuffixDistribution : std::uint8_t { constant, uniform, lognormal };
 enum class Append : std::uint8_t { none, suffix };
+enum class Decode : std::uint8_t { ignore, occupancy };
 enum class ContextLimit : std::uint8_t { trace, model };  // none but the trace's own; the model's position limit
 using traces::OverLimit;
 enum class PoolPreset : std::uint8_t { sst2, subj, trec, rte, rag, long_document_qa, custom };
@@ -50,6 +51,8 @@ struct TraceSpec {
   ChoiceOrCount<ContextLimit> context_limit;
   OverLimit over_limit = OverLimit::drop;
   Append append = Append::suffix;
+  Decode decode = Decode::ignore;
+  Bytes ssd_capacity{0};           // 0: no limit
   std::uint64_t max_requests = 0;  // 0: all
 };
 
@@ -104,6 +107,11 @@ template <>
 struct EnumNames<sim::Append> {
   static constexpr std::pair<const char*, sim::Append> names[] = {{"none", sim::Append::none},
                                                                   {"suffix", sim::Append::suffix}};
+};
+template <>
+struct EnumNames<sim::Decode> {
+  static constexpr std::pair<const char*, sim::Decode> names[] = {{"ignore", sim::Decode::ignore},
+                                                                  {"occupancy", sim::Decode::occupancy}};
 };
 template <>
 struct EnumNames<sim::ContextLimit> {

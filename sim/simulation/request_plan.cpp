@@ -7,6 +7,7 @@
 
 #include "core/base/nearest_name.hpp"
 #include "core/base/random.hpp"
+#include "sim/simulation/store_capacity.hpp"
 #include "traces/importance/recorded_importance.hpp"
 #include "traces/importance/synthetic_importance.hpp"
 #include "traces/workload/mooncake.hpp"
@@ -69,7 +70,8 @@ class PrefixPoolPlan final : public RequestPlan {
   std::uint64_t num_prefixes() const override { return num_prefixes_; }
   bool open_arrivals() const override { return spec_.arrivals != Arrivals::closed; }
 
-  void resolve(std::uint64_t index, pipeline::Request& request) override {
+  void resolve(std::uint64_t index, pipeline::Request& request) override { preview(index, request); }
+  void preview(std::uint64_t index, pipeline::Request& request) const override {
     const PlannedRequest& planned = requests_[index];
     request.task = planned.prefix;
     request.stored_tokens = stored_tokens_;
@@ -120,6 +122,7 @@ class TracePlan final : public RequestPlan {
       : spec_(point.workload.trace),
         trace_(std::move(trace)),
         tree_(trace_->block_tokens()),
+        store_(spec_.ssd_capacity),
         store_block_tokens_(point.store_block_tokens),
         kv_bytes_per_token_(point.geometry.kv_bytes_per_token()) {
     if (trace_->block_tokens() % store_block_tokens_ != 0) {
@@ -163,23 +166,40 @@ class TracePlan final : public RequestPlan {
   std::optional<double> time_factor() const override { return factor_; }
 
   void resolve(std::uint64_t index, pipeline::Request& request) override {
+    const cache::Match stored = find_stored(index, request);
+    const auto fresh = full_blocks(index).subspan(stored.num_blocks);
+    store_.begin_use(index, stored.path);
+    if (spec_.append == Append::none || fresh.empty()) return;
+    const Bytes size = fresh.size() * trace_->block_tokens() * kv_bytes_per_token_;
+    if (!store_.make_room(size, tree_)) return;
+    const SegmentId segment = tree_.insert(stored, fresh);
+    store_.add(index, segment, size);
+    request.append = pipeline::AppendPlan{.segment = segment, .num_tokens = tree_.info(segment).num_tokens};
+  }
+  void finished(std::uint64_t index) override { store_.end_use(index, tree_); }
+  std::uint64_t num_segments_removed() const override { return store_.num_removed(); }
+  std::uint64_t num_segments_not_stored() const override { return store_.num_refused(); }
+  void preview(std::uint64_t index, pipeline::Request& request) const override { find_stored(index, request); }
+
+ private:
+  std::span<const std::uint64_t> full_blocks(std::uint64_t index) const {
+    const traces::TraceRequest& planned = mine_[index]->request;
+    return planned.block_ids.first(planned.input_tokens / trace_->block_tokens());
+  }
+
+  cache::Match find_stored(std::uint64_t index, pipeline::Request& request) const {
     const traces::TraceRequest& planned = mine_[index]->request;
     request.prompt_tokens = planned.input_tokens;
     request.task = planned.block_ids[std::min<std::size_t>(1, planned.block_ids.size() - 1)];
-    const auto full = planned.block_ids.first(planned.input_tokens / trace_->block_tokens());
-    const cache::Match stored = tree_.match(full);
+    cache::Match stored = tree_.match(full_blocks(index));
     request.stored_prefix = stored.path;
     request.stored_tokens = stored.num_tokens;
     request.hit_trace_tokens = stored.num_tokens;
     if (request.stored_tokens == request.prompt_tokens) recompute_last_block(request);
     request.own_tokens = request.prompt_tokens - request.stored_tokens;
-    const auto fresh = full.subspan(stored.num_blocks);
-    if (spec_.append == Append::none || fresh.empty()) return;
-    const SegmentId segment = tree_.insert(stored, fresh);
-    request.append = pipeline::AppendPlan{.segment = segment, .num_tokens = tree_.info(segment).num_tokens};
+    return stored;
   }
 
- private:
   /// At least one token must be computed: a prompt that is stored to its end computes its last store block again.
   void recompute_last_block(pipeline::Request& request) const {
     request.stored_tokens -= store_block_tokens_;
@@ -213,6 +233,7 @@ class TracePlan final : public RequestPlan {
   traces::Replay replay_;
   std::vector<const traces::ReplayRequest*> mine_;
   cache::SegmentTree tree_;
+  StoreCapacity store_;
   std::uint32_t store_block_tokens_;
   Bytes kv_bytes_per_token_;
   Bytes working_set_;
@@ -220,6 +241,8 @@ class TracePlan final : public RequestPlan {
 };
 
 }  // namespace
+
+bool decodes(const Point& point) { return point.workload.is_trace && point.workload.trace.decode == Decode::occupancy; }
 
 std::uint32_t stored_tokens_of(std::uint32_t prefix_tokens, std::uint32_t store_block_tokens) {
   return prefix_tokens / store_block_tokens * store_block_tokens;

@@ -56,6 +56,11 @@ Json workload(const RowInputs& in, double num_requests) {
   json["mean_hit_tokens_chunks"] = ratio(static_cast<double>(s.stored_tokens), num_requests);
   json["dropped_requests"] = in.plan.num_dropped();
   json["truncated_requests"] = in.plan.num_truncated();
+  if (in.point.workload.is_trace) {
+    json["decode_steps"] = in.num_decode_steps;
+    json["segments_removed"] = in.plan.num_segments_removed();
+    json["segments_not_stored"] = in.plan.num_segments_not_stored();
+  }
   if (in.plan.time_factor()) json["arrival_time_factor"] = *in.plan.time_factor();
   const layout::StoreLayout* layout = in.system.store_layout();
   if (layout != nullptr && !in.point.workload.is_trace) {

@@ -10,7 +10,7 @@
 namespace reprefill::sim {
 
 /// Of the keys of a row: a sweep does not go on with rows of another version.
-inline constexpr int kRowSchemaVersion = 2;
+inline constexpr int kRowSchemaVersion = 3;
 
 struct RowInputs {
   const Point& point;
@@ -19,6 +19,7 @@ struct RowInputs {
   pipeline::System& system;
   const cache::DecisionLog& decisions;
   std::uint64_t num_warmup = 0;
+  std::uint64_t num_decode_steps = 0;
   std::array<Nanoseconds, record::kNumResources> busy{};
   Nanoseconds measured_time{0};
 };

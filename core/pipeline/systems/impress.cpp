@@ -37,8 +37,9 @@ class Impress final : public TieredSystem {
         continue;
       }
       const OpContext context = layers.context(layer);
-      Deps scored_on = probe_keys_.fetch(machine, context, identification_pieces(request, layer, PieceKind::probe_keys),
-                                         layers.previous_layer(), request.account, pinned_probe_keys);
+      Deps scored_on =
+          probe_keys_.fetch(machine, context, identification_pieces(request, layer, PieceKind::probe_keys),
+                            ReadPriority::demand, layers.previous_layer(), request.account, pinned_probe_keys);
       const Deps projected = layers.project(layer);
       scored_on.add(projected);
       const ScoreSpec spec{.kind = ScorerKind::probe,

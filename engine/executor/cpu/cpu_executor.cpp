@@ -194,7 +194,7 @@ struct CpuExecutor::Impl {
 };
 
 void CpuExecutor::Impl::add_tokens(CpuSequence& sequence, std::span<const std::int32_t> ids) const {
-  check_tokens(checkpoint.config(), ids, sequence.first_position(),
+  check_tokens(checkpoint.config(), ids, sequence.num_stored_tokens(),
                sequence.num_own_tokens() + static_cast<std::uint32_t>(ids.size()));
   sequence.add_tokens(ids, rope);
 }
@@ -235,8 +235,8 @@ void CpuExecutor::Impl::rotate_and_round(CpuSequence& sequence, int layer_idx, s
 void CpuExecutor::Impl::attend(CpuSequence& sequence, int layer_idx, OwnRange range, const KvView& view,
                                bool single_row) {
   Layer& weights = layer(layer_idx);
-  REPREFILL_CHECK(view.num_tokens <= sequence.first_position(), "a view of {} tokens of a prefix of {}",
-                  view.num_tokens, sequence.first_position());
+  REPREFILL_CHECK(view.num_tokens <= sequence.num_stored_tokens(), "a view of {} tokens of a prefix of {}",
+                  view.num_tokens, sequence.num_stored_tokens());
   sequence.progress().attend(range, layer_idx);
   float* heads = rows(mixed, range.count, query_size);
   const KeyTiles keys({options.kv_type, geometry.num_kv_heads, geometry.head_dim}, view,
@@ -283,9 +283,10 @@ CpuExecutor::CpuExecutor(const Checkpoint& checkpoint, const CpuExecutorOptions&
     : impl_(std::make_unique<Impl>(checkpoint, options)) {}
 CpuExecutor::~CpuExecutor() = default;
 
-std::unique_ptr<Sequence> CpuExecutor::begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position) {
+std::unique_ptr<Sequence> CpuExecutor::begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position,
+                                             PositionGap gap) {
   if (own_ids.empty()) throw ConfigError("a request needs at least one token of its own; it has none");
-  auto sequence = std::make_unique<CpuSequence>(impl_->geometry, impl_->options.kv_type, first_position);
+  auto sequence = std::make_unique<CpuSequence>(impl_->geometry, impl_->options.kv_type, first_position, gap);
   impl_->add_tokens(*sequence, own_ids);
   return sequence;
 }

@@ -15,9 +15,11 @@ namespace reprefill::engine {
 
 class CpuSequence final : public Sequence {
  public:
-  CpuSequence(const ModelGeometry& geometry, KvType kv_type, std::uint32_t first_position);
+  CpuSequence(const ModelGeometry& geometry, KvType kv_type, std::uint32_t first_position, PositionGap gap);
 
   std::uint32_t first_position() const override { return first_position_; }
+  /// Most stored tokens that its own ones may attend to.
+  std::uint32_t num_stored_tokens() const { return first_position_ + gap_.num_tokens; }
   std::uint32_t num_own_tokens() const override { return static_cast<std::uint32_t>(ids_.size()); }
 
   void add_tokens(std::span<const std::int32_t> ids, const Rope& rope);
@@ -50,6 +52,7 @@ class CpuSequence final : public Sequence {
 
   std::size_t hidden_size_, query_size_, half_dim_, kv_bytes_;
   std::uint32_t first_position_;
+  PositionGap gap_;
   std::vector<std::int32_t> ids_;
   LayerProgress progress_;
   std::vector<float> hidden_, queries_, cosines_, sines_, last_logits_;

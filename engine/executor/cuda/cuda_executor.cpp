@@ -70,8 +70,11 @@ void check_memory(const Checkpoint& checkpoint, const Gpu& gpu) {
 /// A request's memory: one block of the cache, moved to a larger one when decoding outgrows it.
 class CudaSequence final : public Sequence {
  public:
-  CudaSequence(const ModelGeometry& geometry, std::uint32_t first_position)
-      : widths_(geometry), num_layers_(static_cast<std::size_t>(geometry.num_layers)), first_position_(first_position) {}
+  CudaSequence(const ModelGeometry& geometry, std::uint32_t first_position, PositionGap gap)
+      : widths_(geometry),
+        num_layers_(static_cast<std::size_t>(geometry.num_layers)),
+        first_position_(first_position),
+        gap_(gap) {}
 
   std::uint32_t first_position() const override { return first_position_; }
   std::uint32_t num_own_tokens() const override { return static_cast<std::uint32_t>(ids_.size()); }
@@ -92,6 +95,9 @@ class CudaSequence final : public Sequence {
     return std::span(ids_).subspan(range.first, range.count);
   }
   LayerProgress& progress() { return progress_; }
+  PositionGap gap() const { return gap_; }
+  /// Most stored tokens that its own ones may attend to.
+  std::uint32_t num_stored_tokens() const { return first_position_ + gap_.num_tokens; }
   BFloat16* hidden(std::uint32_t token) const { return at(0) + std::size_t{token} * widths_.hidden; }
   /// Of the layer that was projected last.
   BFloat16* queries(std::uint32_t token) const {
@@ -124,6 +130,7 @@ class CudaSequence final : public Sequence {
   Widths widths_;
   std::size_t num_layers_;
   std::uint32_t first_position_;
+  PositionGap gap_;
   std::vector<std::int32_t> ids_;
   LayerProgress progress_;
   std::size_t capacity_ = 0;
@@ -237,8 +244,17 @@ struct CudaExecutor::Impl {
                    .inputs = widths.hidden,
                    .outputs = widths.qkv},
                   stream);
-    kernels::launch_rope_append({.qkv = qkv,
-                                 .bias = layer.qkv_bias,
+    const std::uint32_t end = range.first + range.count;
+    const std::uint32_t cut = std::clamp(sequence.gap().after_tokens, range.first, end);
+    rotate(sequence, layer_idx, range.first, {range.first, cut - range.first}, sequence.first_position());
+    rotate(sequence, layer_idx, range.first, {cut, end - cut}, sequence.num_stored_tokens());
+  }
+
+  /// `position`: where the first own token would stand. The products' rows begin with token `first_row`.
+  void rotate(CudaSequence& sequence, int layer_idx, std::uint32_t first_row, OwnRange range, std::uint32_t position) {
+    if (range.count == 0) return;
+    kernels::launch_rope_append({.qkv = qkv + std::size_t{range.first - first_row} * widths.qkv,
+                                 .bias = weights.layer(layer_idx).qkv_bias,
                                  .inverse_frequencies = inverse_frequencies.data(),
                                  .attention_scaling = rope.attention_scaling(),
                                  .queries = sequence.queries(range.first),
@@ -246,7 +262,7 @@ struct CudaExecutor::Impl {
                                  .own_values = sequence.values(layer_idx),
                                  .num_tokens = range.count,
                                  .first_own_token = range.first,
-                                 .first_position = sequence.first_position(),
+                                 .first_position = position,
                                  .num_query_heads = geometry.num_query_heads,
                                  .num_kv_heads = geometry.num_kv_heads,
                                  .head_dim = geometry.head_dim},
@@ -403,10 +419,12 @@ CudaExecutor::CudaExecutor(const Checkpoint& checkpoint, std::unique_ptr<Gpu> gp
     : impl_(std::make_unique<Impl>(checkpoint, std::move(gpu))) {}
 CudaExecutor::~CudaExecutor() = default;
 
-std::unique_ptr<Sequence> CudaExecutor::begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position) {
+std::unique_ptr<Sequence> CudaExecutor::begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position,
+                                              PositionGap gap) {
   if (own_ids.empty()) throw ConfigError("a request needs at least one token of its own; it has none");
-  check_tokens(impl_->checkpoint.config(), own_ids, first_position, static_cast<std::uint32_t>(own_ids.size()));
-  auto sequence = std::make_unique<CudaSequence>(impl_->geometry, first_position);
+  auto sequence = std::make_unique<CudaSequence>(impl_->geometry, first_position, gap);
+  check_tokens(impl_->checkpoint.config(), own_ids, sequence->num_stored_tokens(),
+               static_cast<std::uint32_t>(own_ids.size()));
   sequence->add_tokens(own_ids, *impl_->gpu, impl_->blocks, impl_->stream);
   return sequence;
 }
@@ -423,8 +441,8 @@ void CudaExecutor::score(Sequence& sequence, int layer_idx, const KeyView& keys,
 }
 
 void CudaExecutor::attend(Sequence& sequence, int layer_idx, OwnRange range, const KvView& view) {
-  REPREFILL_CHECK(view.num_tokens <= sequence.first_position(), "a view of {} tokens of a prefix of {}",
-                  view.num_tokens, sequence.first_position());
+  const std::uint32_t num_stored = static_cast<CudaSequence&>(sequence).num_stored_tokens();
+  REPREFILL_CHECK(view.num_tokens <= num_stored, "a view of {} tokens of a prefix of {}", view.num_tokens, num_stored);
   const kernels::PagedKv prefix =
       upload_view(impl_->uploads, view, impl_->geometry.num_kv_heads, impl_->geometry.head_dim);
   for_blocks(range, [&](OwnRange block) {
@@ -440,7 +458,7 @@ void CudaExecutor::decode(Sequence& sequence, std::int32_t id, std::span<const K
   auto& own = static_cast<CudaSequence&>(sequence);
   REPREFILL_CHECK(views.size() == static_cast<std::size_t>(impl_->geometry.num_layers), "{} views for {} layers",
                   views.size(), impl_->geometry.num_layers);
-  check_tokens(impl_->checkpoint.config(), {&id, 1}, own.first_position(), own.num_own_tokens() + 1);
+  check_tokens(impl_->checkpoint.config(), {&id, 1}, own.num_stored_tokens(), own.num_own_tokens() + 1);
   own.add_tokens({&id, 1}, *impl_->gpu, impl_->blocks, impl_->stream);
   const OwnRange last = {own.num_own_tokens() - 1, 1};
   for (int layer_idx = 0; layer_idx < impl_->geometry.num_layers; ++layer_idx) {

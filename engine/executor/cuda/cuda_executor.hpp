@@ -22,7 +22,9 @@ class CudaExecutor final : public Executor {
   CudaExecutor(const Checkpoint& checkpoint, std::unique_ptr<Gpu> gpu);
   ~CudaExecutor() override;
 
-  std::unique_ptr<Sequence> begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position) override;
+  std::unique_ptr<Sequence> begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position,
+                                  PositionGap gap) override;
+  using Executor::begin;
   void project(Sequence& sequence, int layer_idx, OwnRange range) override;
   void score(Sequence& sequence, int layer_idx, const KeyView& keys, const ScoreShape& shape,
              std::span<float> out) override;

@@ -16,6 +16,7 @@ class SimulatedRun {
       : importance_(importance) {
     environment_.geometry = geometry;
     environment_.path = pipeline::default_software_path(path);
+    environment_.importance = &importance_;
     environment_.segment_tokens = [&store](SegmentId id) { return store.segment(id).num_tokens(); };
     const Json name = variant.system;
     system_ = pipeline::find_system(JsonValue(name, "test")).make(resolve(variant, path), environment_);
@@ -33,8 +34,11 @@ class SimulatedRun {
         spans_);
   }
 
+  void foresee(const pipeline::Request& request) { system_->foresee(request); }
+
   pipeline::RequestAccount serve(pipeline::Request request) {
     request.account = {};
+    request.own_tokens -= std::exchange(request.front_tokens, 0u);  // as it was when it arrived
     pipeline::Task task = system_->serve(*machine_, request);
     task.start();
     for (;;) {
@@ -73,8 +77,10 @@ inline void expect_equal_runs(Model& model, const Store& store, const Variant& v
   const std::vector<RequestOutcome> outcomes = session.serve(requests, {}, &recorder);
   recorder.finish();
 
-  const auto importance = traces::RecordedImportance::open(folder / "run.rimp");
-  SimulatedRun simulated(variant, path, geometry, store, importance);
+  const auto recorded = traces::RecordedImportance::open(folder / "run.rimp");
+  const traces::ImportanceSource* known = known_selections(variant);
+  SimulatedRun simulated(variant, path, geometry, store, known != nullptr ? *known : recorded);
+  for (const RequestOutcome& outcome : outcomes) simulated.foresee(outcome.request);
   for (const RequestOutcome& outcome : outcomes) {
     const pipeline::RequestAccount account = simulated.serve(outcome.request);
     ASSERT_EQ(account, outcome.request.account)

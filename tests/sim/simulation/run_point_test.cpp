@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "core/record/result_folder.hpp"
+#include "tests/sim/simulation/one_point.hpp"
 
 namespace reprefill::sim {
 namespace {
@@ -11,55 +12,6 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
-
-ScenarioContext context() {
-  const std::filesystem::path home = REPREFILL_SOURCE_DIR;
-  return {.models = home / "scenarios" / "models",
-          .profiles = home / "calibrate" / "profiles",
-          .traces = {},
-          .samples = home / "traces" / "samples"};
-}
-
-Json pool_scenario(const char* system) {
-  return {{"model", "qwen2.5-0.5b"},
-          {"profile", "a800-990pro"},
-          {"systems", {system}},
-          {"workload",
-           {{"kind", "prefix_pool"},
-            {"prefix_tokens", 1000},
-            {"suffix_tokens", 20},
-            {"num_prefixes", 6},
-            {"warmup_requests", 3},
-            {"measured_requests", 20}}},
-          {"mass_requests", 1}};
-}
-
-Json trace_scenario(const char* system) {
-  return {{"model", "qwen2.5-0.5b"},
-          {"profile", "a800-990pro"},
-          {"systems", {system}},
-          {"workload", {{"kind", "trace"}, {"file", "conversation_small.jsonl"}, {"max_requests", 30}}},
-          {"mass_requests", 1}};
-}
-
-/// One point and what reads its inputs.
-class OnePoint {
- public:
-  explicit OnePoint(const Json& json, const std::vector<std::string>& sets = {}) {
-    std::vector<Override> overrides;
-    for (const std::string& set : sets) overrides.push_back(parse_override(set));
-    scenario_ = read_scenario(json, "test.json", overrides, context_);
-    REPREFILL_CHECK(scenario_.points.size() == 1, "{} points", scenario_.points.size());
-  }
-  const Point& point() const { return scenario_.points.front(); }
-  void check() { check_inputs(point(), inputs_); }
-  Json row(const RunOptions& options = {}) { return run_point(point(), inputs_, options).row; }
-
- private:
-  ScenarioContext context_ = context();
-  SharedInputs inputs_{context_};
-  Scenario scenario_;
-};
 
 // ---- timing_dependent ----
 
@@ -153,6 +105,33 @@ TEST(RunPoint, ReportsTheShareOfFinishedRequestsWhileItRuns) {
   EXPECT_GT(shares.front(), 0.0);
   EXPECT_LT(shares.front(), 0.5);
   EXPECT_LE(shares.back(), 1.0);
+}
+
+TEST(RunPoint, TheOracleReadsLessThanTheSameSelectionsUnderEveryCachePolicy) {
+  const std::vector<std::string> small = {"gpu_cache=3 MB", "host_cache=0 B", "budget=0.25"};
+  Json json = pool_scenario("oracle");
+  json["workload"]["measured_requests"] = 40;
+  const Json oracle = OnePoint(json, small).row();
+  json["systems"] = {"contiguous_kv"};
+  for (const char* policy : {"lru", "lfu", "s3_fifo", "arc", "attention_guided"}) {
+    std::vector<std::string> sets = small;
+    for (const char* set : {"inter_prefetch=false", "leader_keys=reread", "prefetch_gpu=0 B", "prefetch_host=0 B"}) {
+      sets.emplace_back(set);
+    }
+    sets.push_back(std::string("cache_policy=") + policy);
+    const Json row = OnePoint(json, sets).row();
+    EXPECT_LT(oracle["bytes_per_request"]["payload_read_bytes"], row["bytes_per_request"]["payload_read_bytes"])
+        << policy;
+    EXPECT_EQ(oracle["bytes_per_request"]["payload_needed_bytes"], row["bytes_per_request"]["payload_needed_bytes"]);
+    EXPECT_EQ(oracle["attention_mass_kept"], row["attention_mass_kept"]);
+  }
+}
+
+TEST(RunPoint, TheOracleForeseesWhatATraceWillAppend) {
+  // Segments that earlier requests append are looked up by later ones: they must be known before the run, too.
+  const Json row = OnePoint(trace_scenario("oracle")).row();
+  EXPECT_GT(row["bytes_per_request"]["appended_bytes"], 0);
+  EXPECT_GT(row["efficiency"]["gpu_hit_fraction"], 0.2);
 }
 
 }  // namespace
