@@ -26,7 +26,7 @@ TEST(Commands, SystemsListsEveryParameterWithDefaultsAndSource) {
   const ProgramResult result = run_program("systems --json");
   ASSERT_EQ(result.exit_code, 0);
   const Json json = Json::parse(result.output);
-  EXPECT_EQ(json["systems"].size(), 6u);
+  EXPECT_EQ(json["systems"].size(), 10u);
   for (const Json& system : json["systems"]) {
     for (const Json& param : system["params"]) {
       EXPECT_FALSE(param["doc"].get<std::string>().empty()) << system["name"] << param["name"];
