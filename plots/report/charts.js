@@ -2,7 +2,7 @@
 // The charts of the filtered rows. Each is drawn anew from the rows; tooltips are drawn, never parsed as HTML.
 (() => {
   const { columns, distinct, parameters, metrics, mean, grouped, format, element, choice, body, short, value } = Report;
-  const kColours = ['#3b6fb6', '#d1603d', '#3f9b6c', '#9467bd', '#c79a1e', '#7a5a4c', '#d779b0', '#3aa6b9', '#7f7f7f', '#a4b52f'];
+  const kColours = ['#3b6fb6', '#d1603d', '#3f9b6c', '#9467bd', '#c79a1e', '#7a5a4c', '#d779b0', '#3aa6b9', '#7f7f7f', '#a4b52f', '#26547c', '#f2a65a', '#1b998b', '#b5838d'];
   const kClasses = ['gpu_compute', 'scoring', 'ssd', 'link', 'queueing', 'host'];
   const kClassColours = ['#3b6fb6', '#8fc1e3', '#d1603d', '#efb48c', '#a0a0a0', '#5f6b6d'];
   const dark = matchMedia('(prefers-color-scheme: dark)');
@@ -288,8 +288,9 @@
         return { type: 'group', children: [
           { type: 'rect', shape: { x: left, y: top, width: full, height: tall }, style: { fill: colours.line } },
           { type: 'rect', shape: { x: left, y: top, width: full * busy, height: tall }, style: { fill: '#3b6fb6' } },
-          { type: 'text', style: { text: (100 * busy).toFixed(busy > 0 && busy < 0.1 ? 1 : 0) + ' %', x: x, y: y, align: 'center', verticalAlign: 'middle',
-            fill: busy > 0.45 ? '#ffffff' : colours.ink, fontSize: 11 } }] };
+          // Inside of the longer part, so that it never stands on the border of the two.
+          { type: 'text', style: { text: (100 * busy).toFixed(busy > 0 && busy < 0.1 ? 1 : 0) + ' %', y, align: 'center', verticalAlign: 'middle',
+            x: left + full * (busy > 0.55 ? busy / 2 : (1 + busy) / 2), fill: busy > 0.55 ? '#ffffff' : colours.ink, fontSize: 11 } }] };
       },
       tooltip: { formatter: (info) => `${bars[info.value[1]].values.map(format).join(', ')}\n${resources[info.value[0]].slice(5)}: busy ${format(100 * info.value[2])} %, idle ${format(100 - 100 * info.value[2])} %` } }];
     return option;

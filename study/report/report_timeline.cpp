@@ -53,18 +53,17 @@ class Lanes {
   std::vector<std::tuple<int, std::size_t, std::size_t>> order_;
 };
 
+/// Of requests that reach their first token: what a warm-up request leaves behind (its cache update) is no time line.
 std::vector<const record::Span*> first_requests(std::span<const record::Span> spans, const TimelineLimits& limits,
                                                 std::size_t& left_out) {
   std::set<std::uint32_t> requests;
-  for (const record::Span& span : spans) requests.insert(span.request);
-  std::uint32_t last = 0, count = 0;
-  for (const std::uint32_t request : requests) {
-    if (count++ == limits.num_requests) break;
-    last = request;
+  for (const record::Span& span : spans) {
+    if (span.operation == record::Operation::first_token) requests.insert(span.request);
   }
+  while (requests.size() > limits.num_requests) requests.erase(std::prev(requests.end()));
   std::vector<const record::Span*> kept;
   for (const record::Span& span : spans) {
-    if (span.request <= last) kept.push_back(&span);
+    if (requests.contains(span.request)) kept.push_back(&span);
   }
   std::stable_sort(kept.begin(), kept.end(),
                    [](const record::Span* a, const record::Span* b) { return a->start < b->start; });
