@@ -40,7 +40,9 @@ _reprefill() {
 
   case "$previous" in
     --out)
-      if [[ ${verbs[*]} == trace* ]]; then _reprefill_files jsonl; else _reprefill_folders; fi
+      if [[ ${verbs[*]} == trace* ]]; then _reprefill_files jsonl
+      elif [[ ${verbs[*]} == report ]]; then _reprefill_files html
+      else _reprefill_folders; fi
       return ;;
     --timeline) if [[ ${verbs[*]} == simulate || ${verbs[*]} == run ]]; then _reprefill_files json; fi; return ;;
     --store | --model | --work) _reprefill_folders; return ;;
@@ -56,7 +58,7 @@ _reprefill() {
     --scoring) _reprefill_words first_token log_likelihood generate; return ;;
     --kv-dtype) _reprefill_words bf16 fp32; return ;;
     --prompt | --path-set | --in-flight | --max-tokens | --threads | --limit | --budgets | --layouts | --tokens | \
-      --store-block-tokens | --set | --jobs | --point | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
+      --store-block-tokens | --timeline-requests | --set | --jobs | --point | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
       --num-requests | --requests-per-s) return ;;
   esac
   if [[ $word == -* ]]; then
@@ -65,7 +67,7 @@ _reprefill() {
   fi
   case "${verbs[*]}" in
     simulate | sweep | check) _reprefill_files json ;;
-    plot) _reprefill_folders ;;
+    plot | report) _reprefill_folders ;;
     "trace stats") _reprefill_files jsonl ;;
     "profile show") _reprefill_words "$("$program" profile list 2>/dev/null)"; _reprefill_folders ;;
     systems) _reprefill_words "$(_reprefill_systems)" ;;
