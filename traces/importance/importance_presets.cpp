@@ -24,7 +24,7 @@ ImportancePreset impress_opt() {
       .doc = "clustered tokens as in IMPRESS on OPT: 64-token blocks read 2.2x what 25 % of the tokens need",
       .params = {.all_heads = {.block_sigma = 1.5, .chunk_sigma = 0.4, .token_sigma = 0.7},  // not fitted: no source
                  .kv_head = {.block_sigma = 2.15, .chunk_sigma = 0.38, .token_sigma = 0.71},
-                 .kv_head_common_share = 0.5,  // not fitted: no source
+                 .kv_head_common_share = 1.0,  // not fitted: no source
                  .probe_own_sigma_low = 0.1,
                  .probe_own_sigma_high = 1.15,
                  .task_share = 0.85,
