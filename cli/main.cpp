@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
     cli::add_profile(app, environment);
     cli::add_plot(app, environment);
     cli::add_report(app, environment);
+    cli::add_figures(app, environment);
     cli::add_schema(app, environment);
     cli::add_store(app, environment);
     app.parse(argc, argv);

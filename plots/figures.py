@@ -9,7 +9,7 @@ import sys
 
 import plot
 import result_rows as data
-from paper import contiguous_kv, drawing, impress
+from paper import contiguous_kv, drawing, impress, reproduction, sensitivity
 from paper.reported import read_reported
 from paper.sweeps import Interrupted, Runner, Sweep, note, read_importance
 
@@ -32,14 +32,17 @@ def sweeps_of(names):
     return list(dict.fromkeys(sweep for name in names for sweep in SWEEP_FIGURES.get(name, (None, ()))[1]))
 
 
-def run_all(runner, names):
-    sweeps = sweeps_of(names)
+def run_all(runner, names, with_document):
+    sweeps = list(dict.fromkeys(sweeps_of(names) + (list(reproduction.SWEEPS) if with_document else [])))
     for number, sweep in enumerate(sweeps, 1):
         note(f"sweep {number} of {len(sweeps)}: {sweep}")
         runner.sweep(sweep)
     if "contiguouskv-coverage" in names:
         for preset in PRESETS:
             runner.importance(preset)
+    if with_document:
+        note("sweeps of the sensitivity table")
+        sensitivity.run(runner)
 
 
 def make_figure(name, runner, reported):
@@ -83,6 +86,7 @@ def parsed(arguments):
     parser.add_argument("--draw-only", action="store_true", help="run nothing: draw the results that are there")
     parser.add_argument("--list", action="store_true", help="names of the figures")
     parser.add_argument("--reported", type=pathlib.Path, action="append", default=[], help="CSV file of more reported values")
+    parser.add_argument("--doc", type=pathlib.Path, help="write the comparison with the papers to this file too")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     return parser.parse_args(arguments)
 
@@ -99,8 +103,11 @@ def run(options):
     plot.load_matplotlib()  # before hours of simulation, not after
     options.out.mkdir(parents=True, exist_ok=True)
     if not options.draw_only:
-        run_all(runner, names)
+        run_all(runner, names, options.doc is not None)
     draw_all(names, runner, reported)
+    if options.doc is not None:
+        reproduction.write_document(runner, options.doc)
+        print(options.doc)
 
 
 def main(arguments=None):

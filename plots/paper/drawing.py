@@ -5,11 +5,11 @@ import os
 import textwrap
 
 COLOURS = {"recompute": "#8a8f98", "attention_store": "#3b6fb6", "as_h2o": "#3f9b6c", "as_h2o_lfu": "#8cc7a4", "impress": "#d1603d",
-           "contiguous_kv": "#6b3fa0", "gpu_compute": "#3b6fb6", "scoring": "#8fc1e3", "ssd": "#d1603d", "link": "#efb48c",
+           "contiguous_kv": "#6b3fa0", "aligned": "#8fc1e3", "aligned_prefetch": "#3b6fb6", "gpu_compute": "#3b6fb6", "scoring": "#8fc1e3", "ssd": "#d1603d", "link": "#efb48c",
            "queueing": "#b8b8b8", "host": "#5f6b6d"}
 MORE_COLOURS = ("#3b6fb6", "#d1603d", "#3f9b6c", "#6b3fa0", "#c79a1e", "#7a5a4c", "#3aa6b9", "#d779b0")
 NAMES = {"attention_store": "AS+LRU", "as_h2o": "AS+H2O+LRU", "as_h2o_lfu": "AS+H2O+LFU", "impress": "IMPRESS",
-         "contiguous_kv": "ContiguousKV", "recompute": "ReComp", "resident": "all in GPU memory"}
+         "contiguous_kv": "ContiguousKV", "recompute": "ReComp", "aligned": "+ alignment", "aligned_prefetch": "+ prefetch", "resident": "all in GPU memory"}
 MARKERS = "osD^vPX*"
 GREY = "#555555"
 MARKS = {"read": "read", "secondary": "secondary source", "derived": "derived", "reproduction": "independent reproduction",
@@ -30,28 +30,29 @@ class Painter:
         return {system: COLOURS.get(system) or next(spare) for system in systems}
 
     def draw(self, figure, overlays, out, caption):
-        columns = min(3, len(figure.panels)) if len(figure.panels) != 4 else 2
+        columns = min(figure.columns, len(figure.panels))
         num_rows = math.ceil(len(figure.panels) / columns)
         picture, grid = self.plt.subplots(num_rows, columns, figsize=(4.6 * columns + 0.6, 3.5 * num_rows + 1.5), squeeze=False)
         colours = self.colours_of(figure.panels)
         for place, panel in zip(grid.flat, figure.panels):
-            self.draw_panel(place, panel, colours, [one for one in overlays if one.panel == panel.title])
+            self.draw_panel(place, panel, colours,
+                            [one for one in overlays if one.panel == panel.title], figure.provisional)
         for unused in grid.flat[len(figure.panels):]:
             unused.set_visible(False)
         height = picture.get_figheight()
         self.add_legend(picture, colours, figure, overlays, height)
         picture.suptitle(figure.title, fontsize=13)
-        lines = textwrap.wrap(caption, int(25 * columns + 60))
+        lines = textwrap.wrap(caption, int(52 * columns + 6))
         picture.text(0.01, 0.06 / height, "\n".join(lines), fontsize=7.5, color=GREY, va="bottom")
         picture.tight_layout(rect=(0, (0.55 + 0.14 * len(lines)) / height, 1, 1))
         self.save(picture, out)
 
-    def draw_panel(self, place, panel, colours, overlays):
+    def draw_panel(self, place, panel, colours, overlays, provisional):
         {"bars": self.draw_bars, "lines": self.draw_lines, "stack": self.draw_stack}[panel.kind](place, panel, colours, overlays)
         if panel.log:
             place.set_yscale("log")
             self.plain_ticks(place)
-        place.set_title(panel.title, fontsize=10)
+        place.set_title(panel.title + (" (provisional)" if provisional else ""), fontsize=10)
         place.set_ylabel(panel.y, fontsize=9)
         place.set_xlabel(panel.x, fontsize=9)
         place.tick_params(labelsize=8)
@@ -67,20 +68,23 @@ class Painter:
 
     def draw_bars(self, place, panel, colours, overlays):
         steps = list(dict.fromkeys(point.x for point in panel.points))
-        systems = list(dict.fromkeys(point.system for point in panel.points))
-        width = 0.8 / len(systems)
+        systems_at = {step: list(dict.fromkeys(point.system for point in panel.points if point.x == step)) for step in steps}
+        width = 0.8 / max(len(systems) for systems in systems_at.values())
         for point in panel.points:
+            systems = systems_at[point.x]
             at = steps.index(point.x) + (systems.index(point.system) - (len(systems) - 1) / 2) * width
             place.bar(at, point.value, width * 0.92, color=colours[point.system])
             if point.high > point.low:
                 place.vlines(at, point.low, point.high, color="#222222", linewidth=0.8)
+            if len(panel.points) <= 6:
+                place.text(at, point.high, f"{point.value:.3g}", ha="center", va="bottom", fontsize=8)
             for one in overlays:
                 if one.system == point.system and one.x == str(point.x):
                     place.plot([at], [one.value], marker="D", markersize=5, color="black", markerfacecolor="white", zorder=4)
         self.label_steps(place, steps)
 
     def label_steps(self, place, steps):
-        long = sum(len(str(step)) for step in steps) > 34
+        long = sum(len(str(step)) for step in steps) > 44
         place.set_xticks(range(len(steps)), [str(step) for step in steps], rotation=55 if long else 0,
                          ha="right" if long else "center", fontsize=7 if len(steps) > 10 else 8)
 

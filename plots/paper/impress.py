@@ -19,12 +19,12 @@ def by_model(sweep, metric, y, budgets):
 
 def figure16(sweeps):
     return Figure("impress-figure16", "IMPRESS figure 16: TTFT by model", by_model(sweeps["impress-ttft"], TTFT, "mean TTFT (ms)", GROUPS),
-                  ["reported: 1.2 to 2.8 times faster than the best alternative"])
+                  ["reported: 1.2 to 2.8 times faster than the best alternative"], columns=2)
 
 
 def figure17(sweeps):
     return Figure("impress-figure17", "IMPRESS figure 17: time in which only SSD reads are waited for",
-                  by_model(sweeps["impress-ttft"], "time_ms__ssd", "ms of TTFT charged to the SSD", GROUPS), ["reported: I/O time 1.5 to 3.8 times less"])
+                  by_model(sweeps["impress-ttft"], "time_ms__ssd", "ms of TTFT charged to the SSD", GROUPS), ["reported: I/O time 1.5 to 3.8 times less"], columns=2)
 
 
 def policy_panels(sweep, labels, metric, y):
@@ -44,16 +44,17 @@ def figure21(sweeps):
     sweep, labels = sweeps["impress-policies"], ("impress_lru", "impress_lfu", "impress_score")
     return Figure("impress-figure21", "IMPRESS figure 21: hit ratio by cache policy",
                   policy_panels(sweep, labels, "efficiency__gpu_hit_fraction", "GPU hit ratio")
-                  + policy_panels(sweep, labels, "efficiency__host_hit_fraction", "host hit ratio"), ["reported: GPU hits 68 % to 80 % with the score policy"])
+                  + policy_panels(sweep, labels, "efficiency__host_hit_fraction", "host hit ratio"), ["reported: GPU hits 68 % to 80 % with the score policy"], columns=2)
 
 
 def figure22(sweeps):
     sweep = sweeps["impress-similarity"]
     return Figure("impress-figure22", "IMPRESS figure 22: exponent of the similarity threshold (OPT-6.7B, 25 %)",
                   over_axis(sweep, "similarity_exponent", [("impress", {})],
-                            (("efficiency__fallback_layers", "layers that load everything"), ("bytes_per_request__logical_bytes", "MB read"),
+                            (("efficiency__fallback_layers", "layers that load everything"), ("bytes_per_request__identification_needed_bytes", "bytes of probe keys"),
+                             ("bytes_per_request__logical_bytes", "bytes read"),
                              ("attention_mass_kept__mean", "attention mass kept")), "exponent alpha"),
-                  ["a higher exponent is a lower threshold: fewer layers fall back. Reported (PIQA): 4 times fewer keys from one end to the other, accuracy 79.1 to 77.5 %"])
+                  ["a higher exponent is a lower threshold: fewer layers fall back. Reported (PIQA): 4 times fewer keys from one end to the other, accuracy 79.1 to 77.5 %"], columns=2)
 
 
 def figure23(sweeps):

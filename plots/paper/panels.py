@@ -24,7 +24,6 @@ class Panel:
     x: str = ""
     kind: str = "bars"   # bars, lines, stack (systems are the parts of a bar)
     log: bool = False
-    best: str = "lower"  # which way is better, for the reader
 
 
 @dataclasses.dataclass
@@ -35,6 +34,7 @@ class Figure:
     notes: list = dataclasses.field(default_factory=list)
     sweeps: list = dataclasses.field(default_factory=list)
     provisional: bool = False
+    columns: int = 3     # of panels; 2 where the software paths stand side by side
 
 
 def point_of(system, x, rows, metric, scale=1.0):

@@ -26,10 +26,10 @@ class Runner:
     def result_folder(self, name):
         return self.out / "results" / name
 
-    def sweep(self, name):
+    def sweep(self, name, variant="", sets=()):
         """Runs scenarios/paper/NAME.json, or goes on with it: rows that are there are not simulated again."""
         scenario = self.home / "scenarios" / "paper" / f"{name}.json"
-        folder = self.result_folder(name)
+        folder = self.result_folder(variant or name)
         words = ["sweep", str(scenario), "--out", str(folder), "--json"]
         if self.force:
             words.append("--force")
@@ -37,6 +37,8 @@ class Runner:
             words.append("--resume")
         if self.quick:
             words += ["--set", f"repeats={QUICK_SEEDS}", "--set", f"workload.measured_requests={QUICK_REQUESTS}"]
+        for assignment in sets:
+            words += ["--set", assignment]
         try:
             self.call(words)
         except data.InputError as error:

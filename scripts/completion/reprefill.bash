@@ -21,6 +21,7 @@ _reprefill_folders() {
   compopt -o filenames
   mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -d -- "$word")
 }
+_reprefill_figures() { "$program" figures --list 2>/dev/null; }
 _reprefill_systems() { "$program" systems --json 2>/dev/null | sed -n 's/^      "name": "\([a-z0-9_]*\)",$/\1/p'; }
 _reprefill_words() { mapfile -t COMPREPLY < <(compgen -W "$*" -- "$word"); }
 
@@ -46,6 +47,8 @@ _reprefill() {
       return ;;
     --timeline) if [[ ${verbs[*]} == simulate || ${verbs[*]} == run ]]; then _reprefill_files json; fi; return ;;
     --store | --model | --work) _reprefill_folders; return ;;
+    --reported) _reprefill_files csv; return ;;
+    --doc) _reprefill_files md; return ;;
     --task | --requests | --prefixes) _reprefill_files jsonl; return ;;
     --tokenizer | --json-file) _reprefill_files json; return ;;
     --prompt-file | --text | --selections | --record-importance)
@@ -70,6 +73,7 @@ _reprefill() {
     plot | report) _reprefill_folders ;;
     "trace stats") _reprefill_files jsonl ;;
     "profile show") _reprefill_words "$("$program" profile list 2>/dev/null)"; _reprefill_folders ;;
+    figures) _reprefill_words "$(_reprefill_figures)" ;;
     systems) _reprefill_words "$(_reprefill_systems)" ;;
     *) _reprefill_words "$(_reprefill_verbs <<<"$help")" ;;
   esac
