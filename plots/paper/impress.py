@@ -3,28 +3,22 @@ from paper.contiguous_kv import PATHS, TTFT, over_axis, percent, rows_of
 from paper.panels import Figure, Panel, point_of, present
 
 SYSTEMS = ("recompute", "attention_store", "as_h2o", "as_h2o_lfu", "impress")
-GROUPS = {0.25: "25 % (PIQA, RTE, OpenBookQA)", 0.5: "50 % (COPA)"}
 SHORT = {"opt-6.7b": "OPT-6.7B", "opt-13b": "OPT-13B", "opt-30b": "OPT-30B", "llama-2-7b": "Llama-2-7B", "llama-2-13b": "Llama-2-13B"}
 
 
-def by_model(sweep, metric, y, budgets):
-    panels = []
-    for budget in budgets:
-        for path in PATHS:
-            points = [point_of(system, SHORT[model], rows_of(sweep, system, software_path=path, model=model, budget=budget), metric)
-                      for model in sweep.values("model") for system in SYSTEMS]
-            panels.append(Panel(f"{GROUPS[budget]}, {path} path", y, present(points)))
-    return panels
+def by_model(sweep, metric, y):
+    return [Panel(f"{path} path", y, present([point_of(system, SHORT[model], rows_of(sweep, system, software_path=path, model=model, budget=0.25), metric)
+                                              for model in sweep.values("model") for system in SYSTEMS])) for path in PATHS]
 
 
 def figure16(sweeps):
-    return Figure("impress-figure16", "IMPRESS figure 16: TTFT by model", by_model(sweeps["impress-ttft"], TTFT, "mean TTFT (ms)", GROUPS),
+    return Figure("impress-figure16", "IMPRESS figure 16: TTFT by model (25 %)", by_model(sweeps["impress-ttft"], TTFT, "mean TTFT (ms)"),
                   ["reported: 1.2 to 2.8 times faster than the best alternative"], columns=2)
 
 
 def figure17(sweeps):
-    return Figure("impress-figure17", "IMPRESS figure 17: time in which only SSD reads are waited for",
-                  by_model(sweeps["impress-ttft"], "time_ms__ssd", "ms of TTFT charged to the SSD", GROUPS), ["reported: I/O time 1.5 to 3.8 times less"], columns=2)
+    return Figure("impress-figure17", "IMPRESS figure 17: time in which only SSD reads are waited for (25 %)",
+                  by_model(sweeps["impress-ttft"], "time_ms__ssd", "ms of TTFT charged to the SSD"), ["reported: I/O time 1.5 to 3.8 times less"], columns=2)
 
 
 def policy_panels(sweep, labels, metric, y):
@@ -80,7 +74,7 @@ def figure24(sweeps):
 
 def figure25(sweeps):
     sweep = sweeps["impress-llama"]
-    return Figure("impress-figure25", "IMPRESS figure 25: Llama-2 (" + percent(0.25) + ")", by_model(sweep, TTFT, "mean TTFT (ms)", [0.25]),
+    return Figure("impress-figure25", "IMPRESS figure 25: Llama-2 (" + percent(0.25) + ")", by_model(sweep, TTFT, "mean TTFT (ms)"),
                   ["reported: 1.7 to 2.7 times"])
 
 
