@@ -32,6 +32,8 @@ int main(int argc, char** argv) {
     cli::add_systems(app, environment);
     cli::add_profile(app, environment);
     cli::add_plot(app, environment);
+    cli::add_report(app, environment);
+    cli::add_figures(app, environment);
     cli::add_schema(app, environment);
     cli::add_store(app, environment);
     app.parse(argc, argv);

@@ -24,6 +24,8 @@ void add_trace(CLI::App& app, const Environment& environment);
 void add_systems(CLI::App& app, const Environment& environment);
 void add_profile(CLI::App& app, const Environment& environment);
 void add_plot(CLI::App& app, const Environment& environment);
+void add_figures(CLI::App& app, const Environment& environment);
+void add_report(CLI::App& app, const Environment& environment);
 void add_schema(CLI::App& app, const Environment& environment);
 void add_store(CLI::App& app, const Environment& environment);
 
