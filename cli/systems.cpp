@@ -1,6 +1,7 @@
 // `reprefill systems`: systems, cache policies, scorers and software paths, with every parameter.
 #include <fmt/ranges.h>
 
+#include "cli/new_system.hpp"
 #include "cli/verbs.hpp"
 #include "core/base/text_table.hpp"
 #include "core/cache/eviction/registry.hpp"
@@ -12,6 +13,8 @@ namespace {
 
 struct SystemsOptions {
   std::string name;
+  std::string new_name;
+  std::string out;
   bool json = false;
 };
 
@@ -94,7 +97,27 @@ void print_names(const Json& list) {
   fmt::print("{}", table.to_text());
 }
 
-void run(const SystemsOptions& options) {
+void write_new(const SystemsOptions& options, const Environment& environment) {
+  const std::filesystem::path out = options.out.empty() ? options.new_name : options.out;
+  for (const std::filesystem::path& file : write_new_system(options.new_name, out, environment.home)) {
+    fmt::print("wrote {}\n", file.string());
+  }
+  fmt::print(
+      "\nOutside the tree:  cmake -S {0} -B {0}/build && cmake --build {0}/build\n"
+      "                   reprefill --plugin {0}/build/lib{1}.so sweep {0}/{1}.json\n"
+      "Inside the tree:   {1}.cpp to core/pipeline/systems and into core/pipeline/CMakeLists.txt; its test to "
+      "tests/sim/machines\n"
+      "                   core/pipeline/system_entry.hpp:  SystemEntry {1}_entry();\n"
+      "                   core/pipeline/registry.cpp:      {1}_entry()\n"
+      "docs/add-a-system.md goes through one step by step.\n",
+      out.string(), options.new_name);
+}
+
+void run(const SystemsOptions& options, const Environment& environment) {
+  if (!options.new_name.empty()) {
+    write_new(options, environment);
+    return;
+  }
   if (!options.name.empty()) {
     const Json name = options.name;
     const Json json = system_json(pipeline::find_system(JsonValue(name, "reprefill systems")));
@@ -125,12 +148,16 @@ void run(const SystemsOptions& options) {
 
 }  // namespace
 
-void add_systems(CLI::App& app, const Environment&) {
+void add_systems(CLI::App& app, const Environment& environment) {
   auto options = std::make_shared<SystemsOptions>();
   CLI::App* verb = app.add_subcommand("systems", "List systems, cache policies, scorers and their parameters");
-  verb->add_option("name", options->name, "Show one system's parameters");
+  CLI::Option* name = verb->add_option("name", options->name, "Show one system's parameters");
+  CLI::Option* created = verb->add_option("--new", options->new_name,
+                                          "Write a system, its test and a scenario to start from, under this name")
+                             ->excludes(name);
+  verb->add_option("--out", options->out, "Folder for the files of --new (default: the name)")->needs(created);
   verb->add_flag("--json", options->json, "Machine-readable");
-  verb->callback([options] { run(*options); });
+  verb->callback([options, environment] { run(*options, environment); });
 }
 
 }  // namespace reprefill::cli

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 
 #include "sim/scenario/scenario.hpp"
+#include "sim/sweep/distributor.hpp"
 
 namespace reprefill::cli {
 
@@ -15,10 +16,13 @@ struct Environment {
 Environment find_environment(const char* program);
 
 void add_eval(CLI::App& app, const Environment& environment);
+void add_explain(CLI::App& app, const Environment& environment);
 void add_run(CLI::App& app, const Environment& environment);
 void add_tokenize(CLI::App& app, const Environment& environment);
 void add_simulate(CLI::App& app, const Environment& environment);
-void add_sweep(CLI::App& app, const Environment& environment);
+/// On the threads of this process, or on `ranks`.
+void add_sweep(CLI::App& app, const Environment& environment, sim::Distributor* ranks = nullptr);
+void add_merge(CLI::App& app, const Environment& environment);
 void add_check(CLI::App& app, const Environment& environment);
 void add_trace(CLI::App& app, const Environment& environment);
 void add_systems(CLI::App& app, const Environment& environment);
@@ -28,6 +32,16 @@ void add_figures(CLI::App& app, const Environment& environment);
 void add_report(CLI::App& app, const Environment& environment);
 void add_schema(CLI::App& app, const Environment& environment);
 void add_store(CLI::App& app, const Environment& environment);
+
+/// `--plugin`, before or behind the verb; declared before the verbs, loaded before any of them runs.
+void add_plugin_option(CLI::App& app);
+
+/// The table of a sweep, and below it what a reader must know of its rows.
+void print_rows(const std::vector<Json>& rows, const std::vector<std::string>& axis_names, bool markdown);
+void print_notes(const std::vector<Json>& rows);
+
+/// Does what a program does, and turns its errors into an exit code and a line on standard error, also in `message`.
+int exit_code_of(CLI::App& app, const std::function<void()>& program, std::string* message = nullptr);
 
 /// Reads all `--set` options.
 std::vector<sim::Override> overrides_of(const std::vector<std::string>& texts);

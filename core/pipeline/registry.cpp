@@ -6,11 +6,26 @@
 
 namespace reprefill::pipeline {
 
-const std::vector<SystemEntry>& system_registry() {
-  static const std::vector<SystemEntry> systems = {
+namespace {
+
+std::vector<SystemEntry>& table() {
+  static std::vector<SystemEntry> systems = {
       recompute_entry(),    resident_entry(),     oracle_entry(), attention_store_entry(), hybrid_entry(),
       lmcache_like_entry(), hicache_like_entry(), as_h2o_entry(), impress_entry(),         contiguous_kv_entry()};
   return systems;
+}
+
+}  // namespace
+
+const std::vector<SystemEntry>& system_registry() { return table(); }
+
+void register_system(SystemEntry system, const std::string& origin) {
+  for (const SystemEntry& known : table()) {
+    if (known.name == system.name) {
+      throw ConfigError(fmt::format("{}: there is a system \"{}\" already", origin, system.name));
+    }
+  }
+  table().push_back(std::move(system));
 }
 
 const SystemEntry& find_system(const JsonValue& name) {

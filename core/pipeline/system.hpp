@@ -75,6 +75,8 @@ struct SystemEntry {
 };
 
 const std::vector<SystemEntry>& system_registry();
+/// A row from outside the tree, before anything reads the table. Throws ConfigError where the name is taken.
+void register_system(SystemEntry system, const std::string& origin);
 /// Throws ConfigError with the known names.
 const SystemEntry& find_system(const JsonValue& name);
 

@@ -5,14 +5,10 @@
 #include <vector>
 
 #include "core/base/error.hpp"
+#include "core/record/critical_path.hpp"
 
 namespace reprefill::record {
 namespace {
-
-/// Writes and demotions claim nothing, neither while they run nor while they queue: the request does not wait for them.
-bool is_background(const Span& span) {
-  return span.resource == Resource::ssd_write || span.resource == Resource::link_d2h;
-}
 
 /// The class of a span's service.
 int service_class(const Span& span) {
@@ -128,7 +124,7 @@ TimeBreakdown classify_time(Nanoseconds arrival, Nanoseconds admission, Nanoseco
                     "{} on {} of request {} is ready at {} ns, starts at {} ns and ends at {} ns",
                     name_of(span.operation), name_of(span.resource), span.request, span.ready.value, span.start.value,
                     span.end.value);
-    if (is_background(span)) continue;
+    if (is_background(span)) continue;  // claims nothing, neither while it runs nor while it queues
     const int service = service_class(span);
     sweep.add(span.start, span.end, service);
     if (span.queued_behind_other) {

@@ -46,6 +46,7 @@ _reprefill() {
       else _reprefill_folders; fi
       return ;;
     --timeline) if [[ ${verbs[*]} == simulate || ${verbs[*]} == run ]]; then _reprefill_files json; fi; return ;;
+    --plugin) _reprefill_files so; return ;;
     --store | --model | --work) _reprefill_folders; return ;;
     --reported) _reprefill_files csv; return ;;
     --doc) _reprefill_files md; return ;;
@@ -61,7 +62,7 @@ _reprefill() {
     --scoring) _reprefill_words first_token log_likelihood generate; return ;;
     --kv-dtype) _reprefill_words bf16 fp32; return ;;
     --prompt | --path-set | --in-flight | --max-tokens | --threads | --limit | --budgets | --layouts | --tokens | \
-      --store-block-tokens | --timeline-requests | --set | --jobs | --point | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
+      --store-block-tokens | --timeline-requests | --set | --jobs | --point | --request | --shard | --new | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
       --num-requests | --requests-per-s) return ;;
   esac
   if [[ $word == -* ]]; then
@@ -69,8 +70,8 @@ _reprefill() {
     return
   fi
   case "${verbs[*]}" in
-    simulate | sweep | check) _reprefill_files json ;;
-    plot | report) _reprefill_folders ;;
+    simulate | sweep | check | explain) _reprefill_files json ;;
+    plot | report | merge) _reprefill_folders ;;
     "trace stats") _reprefill_files jsonl ;;
     "profile show") _reprefill_words "$("$program" profile list 2>/dev/null)"; _reprefill_folders ;;
     figures) _reprefill_words "$(_reprefill_figures)" ;;
@@ -78,4 +79,4 @@ _reprefill() {
     *) _reprefill_words "$(_reprefill_verbs <<<"$help")" ;;
   esac
 }
-complete -F _reprefill reprefill
+complete -F _reprefill reprefill reprefill-mpi

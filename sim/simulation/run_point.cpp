@@ -8,7 +8,6 @@
 #include "core/pipeline/mass_meter.hpp"
 #include "core/pipeline/request.hpp"
 #include "sim/simulated_machine.hpp"
-#include "sim/simulation/request_statistics.hpp"
 #include "sim/simulation/result_row.hpp"
 
 namespace reprefill::sim {
@@ -82,7 +81,8 @@ class Run final : public MachineObserver, private Timer {
   std::deque<WaitingRequest> waiting_;
   std::uint64_t next_request_ = 0;
   std::uint64_t num_finished_ = 0;
-  bool full_ = false;
+  bool ended_ = false;  // before the last request: what the run was for is known
+  std::optional<RecordedRequest> recorded_;
   Nanoseconds measured_from_{0};
   RequestStatistics statistics_;
   std::array<Nanoseconds, record::kNumResources> busy_before_{};  // of each resource, in the warm-up
@@ -249,9 +249,13 @@ void Run::finish(ActiveRequest& active) {
     if (steps > 1) machine_->decode(active.request.id, kept_tokens + active.request.own_tokens, steps - 1);
   }
   const Nanoseconds now = simulation_.now();
-  if (options_.stop_when_full && both_tiers_full()) full_ = true;
+  if (options_.stop_when_full && both_tiers_full()) ended_ = true;
   if (!active.measured) return;
   statistics_.requests.push_back({active.arrival, active.admission, now});
+  if (options_.only_request == active.index - options_.num_warmup) {
+    recorded_ = RecordedRequest{active.request, statistics_.requests.back(), active.spans};
+    ended_ = true;
+  }
   statistics_.account += active.request.account;
   statistics_.stored_tokens += active.request.stored_tokens;
   statistics_.hit_trace_tokens += active.request.hit_trace_tokens;
@@ -285,10 +289,10 @@ RunResult Run::simulate() {
     admit();
   }
   constexpr std::uint64_t kPollMask = 0xffff;
-  while (num_finished_ < plan_->num_requests() && !full_) {
+  while (num_finished_ < plan_->num_requests() && !ended_) {
     machine_->resume_ready();
     collect_finished();
-    if (num_finished_ == plan_->num_requests() || full_) break;
+    if (num_finished_ == plan_->num_requests() || ended_) break;
     REPREFILL_CHECK(simulation_.step(), "deadlock: {} requests in flight and no event left", active_.size());
     if ((simulation_.num_events() & kPollMask) != 0) continue;
     if (options_.interrupted != nullptr && *options_.interrupted) throw Interrupted();
@@ -305,7 +309,8 @@ RunResult Run::result() {
   result.num_requests = num_finished_;
   result.virtual_time = simulation_.now();
   result.spans = std::move(kept_spans_);
-  if (options_.stop_when_full) return result;
+  result.recorded = std::move(recorded_);
+  if (options_.stop_when_full || options_.only_request) return result;
   RowInputs inputs{.point = point_,
                    .statistics = statistics_,
                    .plan = *plan_,

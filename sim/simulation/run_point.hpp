@@ -3,10 +3,12 @@
 
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "core/record/span.hpp"
 #include "sim/simulation/request_plan.hpp"
+#include "sim/simulation/request_statistics.hpp"
 
 namespace reprefill::sim {
 
@@ -14,14 +16,23 @@ struct RunOptions {
   std::uint64_t num_warmup = 0;
   bool stop_when_full = false;                     // of a fill run: ends when both tiers have been full
   bool keep_spans = false;                         // every span of the measured requests, for a timeline
+  std::optional<std::uint64_t> only_request = {};  // of the measured ones: it is recorded and ends the run, no row
   const std::atomic<bool>* interrupted = nullptr;  // polled; throws Interrupted
   // Called now and then on the running thread: finished requests over all.
   std::function<void(double share)> on_progress = nullptr;
 };
 
+/// Everything about one request, for `explain`.
+struct RecordedRequest {
+  pipeline::Request request;
+  MeasuredRequest times;
+  std::vector<record::Span> spans;  // up to its first token
+};
+
 struct RunResult {
   Json row;  // results, without wall-clock figures
   std::vector<record::Span> spans;
+  std::optional<RecordedRequest> recorded;  // absent where the run has no such request
   std::uint64_t num_events = 0;
   std::uint64_t num_requests = 0;
   Nanoseconds virtual_time{0};

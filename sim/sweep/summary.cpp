@@ -90,6 +90,15 @@ std::vector<Json> summarise_replicas(const std::vector<Json>& rows) {
   return result;
 }
 
+Json make_summary(const std::string& name, const std::string& description, const std::vector<std::string>& axis_names,
+                  const std::vector<Json>& rows) {
+  Json summary = {{"schema_version", 1}, {"name", name}, {"description", description}};
+  summary["axes"] = axis_names;
+  summary["points"] = Json::array();
+  for (const Json& row : summarise_replicas(rows)) summary["points"].push_back(row);
+  return summary;
+}
+
 std::string result_table(const std::vector<Json>& rows, const std::vector<std::string>& axis_names, TableForm form) {
   const std::vector<Json> settings = summarise_replicas(rows);
   const bool has_p95 = std::any_of(settings.begin(), settings.end(),

@@ -11,6 +11,10 @@ namespace reprefill::sim {
 /// One object per point setting: means over its replicas of TTFT statistics and the headline figures, in point order.
 std::vector<Json> summarise_replicas(const std::vector<Json>& rows);
 
+/// summary.json.
+Json make_summary(const std::string& name, const std::string& description, const std::vector<std::string>& axis_names,
+                  const std::vector<Json>& rows);
+
 enum class TableForm { text, markdown };
 /// One line per setting; P95 where one is given. Settings that depend on timing are marked ~, backlogged ones ! and not
 /// ranked; speed-ups are over the slowest system with the same axes where that exists.

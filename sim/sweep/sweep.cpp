@@ -1,14 +1,16 @@
 #include "sim/sweep/sweep.hpp"
 
-#include <algorithm>
 #include <chrono>
 #include <map>
+#include <mutex>
 
+#include "core/base/files.hpp"
 #include "core/base/progress.hpp"
 #include "core/record/timeline.hpp"
 #include "sim/simulation/result_row.hpp"
-#include "sim/sweep/parallel_runner.hpp"
+#include "sim/sweep/point_cost.hpp"
 #include "sim/sweep/summary.hpp"
+#include "sim/sweep/warm_up.hpp"
 
 namespace reprefill::sim {
 namespace {
@@ -17,135 +19,158 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Warm-up counts: the same for every system and parameter setting of a group, the largest that one of them needs.
-class WarmUp {
+class Sweep {
  public:
-  WarmUp(const Scenario& scenario, SharedInputs& inputs, const SweepOptions& options,
-         const std::atomic<bool>& interrupted)
-      : inputs_(inputs), interrupted_(interrupted) {
-    std::map<std::size_t, std::vector<const Point*>> groups;
-    for (const Point& point : scenario.points) groups[point.group].push_back(&point);
-    std::vector<std::vector<const Point*>> members;
-    std::vector<double> costs;
-    for (auto& [group, points] : groups) {
-      costs.push_back(estimated_cost(*points.front(), inputs));
-      members.push_back(std::move(points));
-    }
-    counts_.resize(members.size());
-    run_points(
-        costs, options.jobs, [&](std::size_t group) { counts_[group] = count(members[group]); }, interrupted);
+  Sweep(const Scenario& scenario, SharedInputs& inputs, record::ResultFolder* folder, const SweepOptions& options,
+        Distributor& distributor, const std::atomic<bool>& interrupted)
+      : scenario_(scenario),
+        inputs_(inputs),
+        folder_(folder),
+        options_(options),
+        distributor_(distributor),
+        interrupted_(interrupted) {
+    REPREFILL_CHECK((folder != nullptr) == distributor.keeps_results(), "a folder where no results are kept");
   }
 
-  std::uint64_t of(const Point& point) const { return counts_[point.group]; }
+  SweepSummary run() {
+    const auto start = std::chrono::steady_clock::now();
+    for (const Point& point : scenario_.points) check_inputs(point, inputs_);
+    std::vector<Json> rows(scenario_.points.size());
+    const std::vector<std::size_t> mine = points_of_shard(scenario_, options_.shard);
+    const std::vector<std::size_t> todo = take_done(mine, rows);
+    if (!todo.empty()) {
+      count_warmup(todo);
+      simulate(todo, rows);
+    }
+    for (const std::size_t point : mine) summary_.rows.push_back(std::move(rows[point]));
+    summary_.wall_s = seconds_since(start);
+    if (folder_ != nullptr) finish();
+    return std::move(summary_);
+  }
 
  private:
-  std::uint64_t count(std::vector<const Point*> points) const {
-    const Point& any = *points.front();
-    if (any.workload.is_trace) return 0;
-    if (any.workload.pool.warmup_requests) return *any.workload.pool.warmup_requests;
-    // The smallest budget fills the tiers last: once one point needs the limit, so do all.
-    std::stable_sort(points.begin(), points.end(), [&](const Point* a, const Point* b) {
-      return estimated_cost(*a, inputs_) < estimated_cost(*b, inputs_);
-    });
-    std::uint64_t needed = 0;
-    for (const Point* point : points) {
-      if (!point->system_params.contains("gpu_cache_bytes")) continue;
-      needed = std::max(needed, warmup_needed(*point, inputs_, {.interrupted = &interrupted_}));
-      if (needed >= warmup_limit(*point)) break;
+  /// Rows of the journal; the others are left to do, and every process must know the same.
+  std::vector<std::size_t> take_done(const std::vector<std::size_t>& mine, std::vector<Json>& rows) {
+    std::vector<std::size_t> todo;
+    for (const std::size_t point : mine) {
+      const Json* done = folder_ != nullptr ? folder_->row(point) : nullptr;
+      if (done != nullptr && options_.timeline_point != point) {
+        rows[point] = *done;
+        ++summary_.num_resumed;
+      } else {
+        todo.push_back(point);
+      }
     }
-    return needed;
+    return distributor_.from_keeper(todo).get<std::vector<std::size_t>>();
   }
 
-  SharedInputs& inputs_;
-  const std::atomic<bool>& interrupted_;
-  std::vector<std::uint64_t> counts_;
-};
+  /// Of every group that has a point to do; all points of the group decide it, whoever does them.
+  void count_warmup(const std::vector<std::size_t>& todo) {
+    std::map<std::size_t, std::vector<const Point*>> wanted;
+    for (const std::size_t point : todo) wanted[scenario_.points[point].group];
+    for (const Point& point : scenario_.points) {
+      if (const auto found = wanted.find(point.group); found != wanted.end()) found->second.push_back(&point);
+    }
+    std::vector<std::vector<const Point*>> groups;
+    std::vector<double> costs;
+    for (const auto& [group, points] : wanted) {
+      groups.push_back(points);
+      costs.push_back(estimated_cost(*points.front()));
+    }
+    Json counts(std::vector<std::uint64_t>(groups.size()));
+    distributor_.run(
+        costs, [&](std::size_t i) -> Json { return shared_warmup(groups[i], inputs_, interrupted_); },
+        [&](std::size_t i, Json count) { counts[i] = std::move(count); }, interrupted_);
+    counts = distributor_.from_keeper(std::move(counts));
+    for (std::size_t i = 0; i < groups.size(); ++i) {
+      num_warmup_[groups[i].front()->group] = counts[i].get<std::uint64_t>();
+    }
+  }
 
-Json make_summary(const Scenario& scenario, const std::vector<Json>& rows) {
-  Json summary = {{"schema_version", 1}, {"name", scenario.name}, {"description", scenario.description}};
-  summary["axes"] = scenario.axis_names;
-  summary["points"] = Json::array();
-  for (const Json& row : summarise_replicas(rows)) summary["points"].push_back(row);
-  return summary;
-}
+  void simulate(const std::vector<std::size_t>& todo, std::vector<Json>& rows) {
+    std::vector<double> costs;
+    for (const std::size_t point : todo) costs.push_back(estimated_cost(scenario_.points[point]));
+    const bool quiet = options_.quiet || !distributor_.keeps_results();
+    Progress progress(scenario_.name, costs, quiet ? ProgressMode::quiet : ProgressMode::automatic);
+    std::mutex mutex;
+    const auto work = [&](std::size_t i) {
+      return simulate_point(scenario_.points[todo[i]], [&](double share) {
+        const std::lock_guard lock(mutex);
+        progress.update(i, share);
+      });
+    };
+    const auto keep = [&](std::size_t i, Json result) {
+      const Point& point = scenario_.points[todo[i]];
+      Json& row = rows[point.index] = std::move(result.at("row"));
+      if (folder_->row(point.index) == nullptr) folder_->append_row(point.index, inputs_hash(point), row);
+      summary_.num_events += result.at("events").get<std::uint64_t>();
+      summary_.virtual_s += result.at("virtual_s").get<double>();
+      const std::lock_guard lock(mutex);
+      progress.done(i);
+    };
+    distributor_.run(costs, work, keep, interrupted_);
+  }
+
+  Json simulate_point(const Point& point, const std::function<void(double)>& on_progress) {
+    const bool wants_timeline = options_.timeline_point == point.index;
+    RunResult result = run_point(point, inputs_,
+                                 {.num_warmup = num_warmup_.at(point.group),
+                                  .stop_when_full = false,
+                                  .keep_spans = wants_timeline,
+                                  .interrupted = &interrupted_,
+                                  .on_progress = on_progress});
+    result.row["scenario"] = scenario_.name;
+    if (wants_timeline) record::write_timeline(folder_->path() / "timeline.json", result.spans);
+    return {
+        {"row", std::move(result.row)}, {"events", result.num_events}, {"virtual_s", to_seconds(result.virtual_time)}};
+  }
+
+  void finish() {
+    const Json run = {{"wall_s", summary_.wall_s},
+                      {"jobs", distributor_.num_workers()},
+                      {"points", summary_.rows.size()},
+                      {"resumed_points", summary_.num_resumed},
+                      {"events", summary_.num_events},
+                      {"events_per_s", static_cast<double>(summary_.num_events) / summary_.wall_s},
+                      {"virtual_over_wall", summary_.virtual_s / summary_.wall_s}};
+    if (options_.shard.count > 1) {
+      write_file_atomically(folder_->path() / "run.json", run.dump(2) + "\n");
+      return;
+    }
+    folder_->finish(summary_.rows,
+                    make_summary(scenario_.name, scenario_.description, scenario_.axis_names, summary_.rows), run);
+  }
+
+  const Scenario& scenario_;
+  SharedInputs& inputs_;
+  record::ResultFolder* folder_;
+  const SweepOptions& options_;
+  Distributor& distributor_;
+  const std::atomic<bool>& interrupted_;
+  std::map<std::size_t, std::uint64_t> num_warmup_;  // by group
+  SweepSummary summary_;
+};
 
 }  // namespace
 
-double estimated_cost(const Point& point, const SharedInputs&) {
-  double requests = 0, tokens = 0;
-  if (point.workload.is_trace) {
-    requests = point.workload.trace.max_requests > 0 ? static_cast<double>(point.workload.trace.max_requests) : 7000;
-    tokens = 6000;
-  } else {
-    requests = static_cast<double>(point.workload.pool.measured_requests + warmup_limit(point));
-    tokens = point.workload.pool.prefix_tokens;
+Json resolved_inputs(const Scenario& scenario, SharedInputs& inputs, const Shard& shard) {
+  Json resolved = {{"schema_version", 1},
+                   {"row_schema_version", kRowSchemaVersion},
+                   {"scenario", scenario.resolved},
+                   {"points", Json::array()}};
+  for (const Point& point : scenario.points) {
+    resolved["points"].push_back({{"label", point.label},
+                                  {"axes", point.axes},
+                                  {"resolved", point.resolved},
+                                  {"trace_digest", inputs.trace_digest(point)}});
   }
-  // Token-level scoring and 64-token objects of every layer cost most; per token and layer, by measurement.
-  static const std::map<std::string, double> kWeight = {{"recompute", 0.01},      {"resident", 0.01},
-                                                        {"attention_store", 1.0}, {"as_h2o", 8.0},
-                                                        {"impress", 6.0},         {"contiguous_kv", 0.4}};
-  const auto weight = kWeight.find(point.system);
-  return requests * tokens * point.geometry.num_layers * (weight == kWeight.end() ? 1.0 : weight->second);
+  if (shard.count > 1) resolved["shard"] = shard_description(scenario, shard);
+  return resolved;
 }
 
-SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::ResultFolder& folder,
-                       const SweepOptions& options, const std::atomic<bool>& interrupted) {
-  const auto start = std::chrono::steady_clock::now();
-  for (const Point& point : scenario.points) check_inputs(point, inputs);
-  SweepSummary summary;
-  summary.rows.resize(scenario.points.size());
-  std::vector<const Point*> todo;
-  std::vector<double> costs;
-  for (const Point& point : scenario.points) {
-    const bool wants_timeline = options.timeline_point == point.index;
-    if (const Json* done = folder.row(point.index); done != nullptr && !wants_timeline) {
-      summary.rows[point.index] = *done;
-      ++summary.num_resumed;
-      continue;
-    }
-    todo.push_back(&point);
-    costs.push_back(estimated_cost(point, inputs));
-  }
-  if (!todo.empty()) {
-    const WarmUp warm_up(scenario, inputs, options, interrupted);
-    Progress progress(scenario.name, costs, options.quiet ? ProgressMode::quiet : ProgressMode::automatic);
-    std::mutex mutex;
-    run_points(
-        costs, options.jobs,
-        [&](std::size_t index) {
-          const Point& point = *todo[index];
-          const bool wants_timeline = options.timeline_point == point.index;
-          const auto on_progress = [&](double share) {
-            const std::lock_guard lock(mutex);
-            progress.update(index, share);
-          };
-          RunResult result = run_point(point, inputs,
-                                       {.num_warmup = warm_up.of(point),
-                                        .stop_when_full = false,
-                                        .keep_spans = wants_timeline,
-                                        .interrupted = &interrupted,
-                                        .on_progress = on_progress});
-          result.row["scenario"] = scenario.name;
-          if (wants_timeline) record::write_timeline(folder.path() / "timeline.json", result.spans);
-          if (folder.row(point.index) == nullptr) folder.append_row(point.index, inputs_hash(point), result.row);
-          const std::lock_guard lock(mutex);
-          summary.rows[point.index] = std::move(result.row);
-          summary.num_events += result.num_events;
-          summary.virtual_s += to_seconds(result.virtual_time);
-          progress.done(index);
-        },
-        interrupted);
-  }
-  summary.wall_s = seconds_since(start);
-  const Json run = {{"wall_s", summary.wall_s},
-                    {"jobs", options.jobs},
-                    {"points", scenario.points.size()},
-                    {"resumed_points", summary.num_resumed},
-                    {"events", summary.num_events},
-                    {"events_per_s", static_cast<double>(summary.num_events) / summary.wall_s},
-                    {"virtual_over_wall", summary.virtual_s / summary.wall_s}};
-  folder.finish(summary.rows, make_summary(scenario, summary.rows), run);
-  return summary;
+SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::ResultFolder* folder,
+                       const SweepOptions& options, Distributor& distributor, const std::atomic<bool>& interrupted) {
+  return Sweep(scenario, inputs, folder, options, distributor, interrupted).run();
 }
 
 }  // namespace reprefill::sim

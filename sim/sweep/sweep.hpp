@@ -1,34 +1,37 @@
-// Runs the points of a scenario on all cores and keeps their rows.
+// Runs the points of a scenario and keeps their rows.
 #pragma once
 
 #include <atomic>
-#include <functional>
 #include <optional>
 
 #include "core/record/result_folder.hpp"
 #include "sim/simulation/run_point.hpp"
+#include "sim/sweep/distributor.hpp"
+#include "sim/sweep/shard.hpp"
 
 namespace reprefill::sim {
 
 struct SweepOptions {
-  std::size_t jobs = 1;
-  std::optional<std::size_t> timeline_point;  // writes timeline.json of this point
+  std::optional<std::size_t> timeline_point;  // writes timeline.json of this point; not across processes
+  Shard shard;
   bool quiet = false;
 };
 
 struct SweepSummary {
-  std::vector<Json> rows;  // in point order
+  std::vector<Json> rows;  // in point order; of a shard only its own
   std::size_t num_resumed = 0;
   std::uint64_t num_events = 0;
   double wall_s = 0;
   double virtual_s = 0;
 };
 
-/// A relative estimate of a point's wall time: longest first balances the cores.
-double estimated_cost(const Point& point, const SharedInputs& inputs);
+/// resolved.json: everything that decides the rows.
+Json resolved_inputs(const Scenario& scenario, SharedInputs& inputs, const Shard& shard);
 
-/// Rows go to `folder` as they are done; throws Interrupted on request, with finished rows kept.
-SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::ResultFolder& folder,
-                       const SweepOptions& options, const std::atomic<bool>& interrupted);
+/// Rows go to `folder` as they are done; throws Interrupted on request, with finished rows kept. `folder` is null where
+/// the distributor does not keep results: then nothing is returned. A shard's folder gets no result files:
+/// `read_shards` joins them.
+SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::ResultFolder* folder,
+                       const SweepOptions& options, Distributor& distributor, const std::atomic<bool>& interrupted);
 
 }  // namespace reprefill::sim

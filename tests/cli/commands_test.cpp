@@ -51,6 +51,24 @@ TEST(Commands, EveryNumberOfTheShippedProfileHasASource) {
   EXPECT_THAT(run_program("profile list").output, HasSubstr("a800-990pro"));
 }
 
+TEST(Commands, ExplainSaysWhatContiguousKvGainsOnTheRteRequestAndWhere) {
+  const std::string command = "explain " + kSource + "/scenarios/paper/headline.json --set workload.preset=rte";
+  const ProgramResult result = run_program(command + " --json");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  const Json json = Json::parse(result.output);
+  EXPECT_EQ(json["served"]["system"], "contiguous_kv");
+  ASSERT_EQ(json["others"].size(), 3u);
+  for (const Json& other : json["others"]) {
+    // On the prototype path, which pays for every object, nearly all of it is the SSD.
+    EXPECT_GT(other["gain_ms"].get<double>(), 0) << other["label"];
+    EXPECT_GT(other["gain_by_class_ms"]["ssd"].get<double>(), 0.8 * other["gain_ms"].get<double>()) << other["label"];
+  }
+  EXPECT_THAT(run_program(command).output, HasSubstr("contiguous_kv gains"));
+  EXPECT_THAT(run_program(command + " --system nothing").output, HasSubstr("allowed:"));
+  EXPECT_EQ(run_program(command + " --system nothing").exit_code, 2);
+  EXPECT_EQ(run_program(command + " --steps").exit_code, 2);  // needs --json
+}
+
 TEST(Commands, EveryShippedScenarioIsSound) {
   for (const auto& entry : std::filesystem::recursive_directory_iterator(kSource + "/scenarios")) {
     if (entry.path().extension() != ".json" || entry.path().parent_path().filename() == "models") continue;
