@@ -9,7 +9,8 @@ void add_model_options(CLI::App& verb, ModelOptions& options) {
       ->required();
   verb.add_option("--tokenizer", options.tokenizer, "tokenizer.json, where it is not in the model's folder");
   verb.add_option("--device", options.device, "cpu (default) or cuda: what computes, and where the GPU tier is");
-  verb.add_option("--gpu", options.gpu_index, "Number of the GPU, with --device cuda (default 0)")->check(CLI::Range(0, 63));
+  verb.add_option("--gpu", options.gpu_index, "Number of the GPU, with --device cuda (default 0)")
+      ->check(CLI::Range(0, 63));
   verb.add_option("--threads", options.threads, "Threads of the CPU executor (default: the cores of this process)")
       ->check(CLI::Range(1, 1024));
   verb.add_option("--kv-dtype", options.kv_dtype,

@@ -169,9 +169,9 @@ void run(const RunOptions& options) {
 
 void add_run(CLI::App& app, const Environment&) {
   auto options = std::make_shared<RunOptions>();
-  CLI::App* verb = app.add_subcommand(
-      "run",
-      "Answer prompts with a Re-Prefill system on a real checkpoint (on the CPU executor the GPU tier is in host memory)");
+  CLI::App* verb = app.add_subcommand("run",
+                                      "Answer prompts with a Re-Prefill system on a real checkpoint (on the CPU "
+                                      "executor the GPU tier is in host memory)");
   add_model_options(*verb, options->model);
   verb->add_option("--store", options->store, "Prefix store, as `reprefill store build` made it");
   CLI::Option_group* input = verb->add_option_group("input", "what to ask");
@@ -198,8 +198,9 @@ void add_run(CLI::App& app, const Environment&) {
   verb->add_option("--record-importance", options->record, "Write an importance trace of the run to this file");
   verb->add_option("--record-mode", options->record_mode,
                    "as_run (default): what the system scored and chose; full: all layers under full KV");
-  verb->add_option("--selections", options->selections,
-                   "Importance trace, or preset:NAME: scoring runs and is timed, but choices and scores come from there");
+  verb->add_option(
+      "--selections", options->selections,
+      "Importance trace, or preset:NAME: scoring runs and is timed, but choices and scores come from there");
   verb->add_option("--timeline", options->timeline, "Write a Chrome trace of the requests to this file");
   verb->add_flag("--json", options->json, "Print the result as JSON");
   verb->callback([options] { run(*options); });

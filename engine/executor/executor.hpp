@@ -15,7 +15,6 @@
 
 namespace reprefill::engine {
 
-
 /// Own tokens of a request, [first, first + count): 0 is the first token that is computed, not loaded.
 struct OwnRange {
   std::uint32_t first = 0;

@@ -25,8 +25,8 @@ struct HeadGroup {
   int own_head = 0;     // and among the model's KV heads
 };
 
-/// Groups whose columns are summed apart: one per KV head, or one per probed head, whose keys hold the KV heads that they
-/// read in ascending order. The single score of `all_heads` is the sum of its groups.
+/// Groups whose columns are summed apart: one per KV head, or one per probed head, whose keys hold the KV heads that
+/// they read in ascending order. The single score of `all_heads` is the sum of its groups.
 std::vector<HeadGroup> head_groups(const ModelGeometry& geometry, const ScoreShape& shape);
 
 /// Heads that the scored keys must have.

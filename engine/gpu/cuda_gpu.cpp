@@ -48,8 +48,8 @@ class CudaGpu final : public Gpu {
     const cudaError_t status = cudaMalloc(&data, std::max<std::uint64_t>(size.value, 1));
     if (status == cudaErrorMemoryAllocation) {
       cudaGetLastError();
-      throw MachineError(fmt::format("{}: {} bytes of GPU memory are wanted, {} are free", name(), size.value,
-                                     free_memory().value));
+      throw MachineError(
+          fmt::format("{}: {} bytes of GPU memory are wanted, {} are free", name(), size.value, free_memory().value));
     }
     REPREFILL_CUDA(status);
     const std::lock_guard lock(mutex_);
@@ -205,7 +205,8 @@ std::unique_ptr<Gpu> open_gpu(int device) {
     throw MachineError("this machine has no NVIDIA GPU that CUDA can use; --device cpu needs none");
   }
   REPREFILL_CUDA(status);
-  if (device >= count) throw ConfigError(fmt::format("--gpu {}: this machine has {} GPUs, numbered from 0", device, count));
+  if (device >= count)
+    throw ConfigError(fmt::format("--gpu {}: this machine has {} GPUs, numbered from 0", device, count));
   cudaDeviceProp properties{};
   REPREFILL_CUDA(cudaGetDeviceProperties(&properties, device));
   if (properties.major < kLeastMajor) {

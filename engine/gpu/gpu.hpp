@@ -33,8 +33,8 @@ struct MatrixProduct {
   std::uint32_t outputs = 0;
 };
 
-/// Thread-safe but for streams: one thread at a time submits to a stream. Every call throws MachineError when the device
-/// fails; after that every further call does.
+/// Thread-safe but for streams: one thread at a time submits to a stream. Every call throws MachineError when the
+/// device fails; after that every further call does.
 class Gpu {
  public:
   virtual ~Gpu() = default;

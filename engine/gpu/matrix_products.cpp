@@ -100,8 +100,7 @@ void MatrixProducts::run(const MatrixProduct& product, cudaStream_t stream) {
   launch(product, description, choice->algorithm, stream);
 }
 
-void MatrixProducts::tune(const MatrixProduct& product, std::span<const BFloat16* const> weights,
-                          cudaStream_t stream) {
+void MatrixProducts::tune(const MatrixProduct& product, std::span<const BFloat16* const> weights, cudaStream_t stream) {
   const Description description(product);
   cudaEvent_t start = nullptr, end = nullptr;
   REPREFILL_CUDA(cudaEventCreate(&start));

@@ -16,7 +16,8 @@ struct GpuCopier::Move {
 
 namespace {
 
-// On an H100 eight blocks already fill the link (docs/performance.md); a copy engine's call costs about 2 us of the host.
+// On an H100 eight blocks already fill the link (docs/performance.md); a copy engine's call costs about 2 us of the
+// host.
 constexpr std::uint32_t kDemandBlocks = 16, kPrefetchBlocks = 8;
 constexpr std::size_t kMostSingleCopies = 16;
 

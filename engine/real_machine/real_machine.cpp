@@ -102,8 +102,9 @@ void RealMachine::reserve_tiers() {
   const Bytes gpu = std::min(cache->capacity(cache::Tier::gpu), options_.stored) + outside;
   const Bytes free = options_.executor->gpu()->free_memory();
   if (gpu > free) {
-    throw ConfigError(fmt::format("gpu_cache_bytes, workspace_bytes: tiers and workspace need {} bytes of {}, {} are free",
-                                  gpu.value, options_.executor->describe(), free.value));
+    throw ConfigError(
+        fmt::format("gpu_cache_bytes, workspace_bytes: tiers and workspace need {} bytes of {}, {} are free", gpu.value,
+                    options_.executor->describe(), free.value));
   }
   TierPools::device.reserve(gpu);
   TierPools::host.reserve(std::min(cache->capacity(cache::Tier::host), options_.stored));
@@ -454,9 +455,9 @@ std::function<void()> RealMachine::copy_work(Copy& copy, CopyRoute route) {
   if (route == CopyRoute::staging_to_host_tier) return [this, &copy] { copy_to_host_tier(copy.copies); };
   const bool one_by_one = options_.environment->path.kind == PathKind::prototype;
   const bool by_gather = copy.span.resource == record::Resource::link_h2d_gather;
-  const GpuLaneKind lane = by_gather ? GpuLaneKind::gather
+  const GpuLaneKind lane = by_gather                                               ? GpuLaneKind::gather
                            : copy.span.resource == record::Resource::link_h2d_copy ? GpuLaneKind::copy
-                                                                                    : GpuLaneKind::device_to_host;
+                                                                                   : GpuLaneKind::device_to_host;
   return [this, &copy, one_by_one, by_gather, stream = gpu_lanes_->stream(lane)] {
     if (one_by_one) {
       copier_->copy_singly(copy.copies, stream);

@@ -1,5 +1,5 @@
-// The machine in wall time: io_uring (or buffered) reads from a prefix store, copies between tiers, and an executor. With
-// the CPU executor the "GPU" tier is a pool in host memory.
+// The machine in wall time: io_uring (or buffered) reads from a prefix store, copies between tiers, and an executor.
+// With the CPU executor the "GPU" tier is a pool in host memory.
 #pragma once
 
 #include <deque>
@@ -13,9 +13,9 @@
 #include "core/pipeline/system.hpp"
 #include "core/record/queue_occupancy.hpp"
 #include "engine/executor/executor.hpp"
+#include "engine/real_machine/gpu_lanes.hpp"
 #include "engine/real_machine/layer_view.hpp"
 #include "engine/real_machine/read_source.hpp"
-#include "engine/real_machine/gpu_lanes.hpp"
 #include "engine/real_machine/work_lane.hpp"
 #include "traces/importance/recorded_importance.hpp"
 
@@ -86,8 +86,8 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
 
   /// Before the request's coroutine starts.
   void begin_request(const pipeline::Request& request, RequestInput input);
-  /// Once the coroutine is done, and after each decoded token: the logits of the last token, [vocab]; fetched when asked
-  /// for.
+  /// Once the coroutine is done, and after each decoded token: the logits of the last token, [vocab]; fetched when
+  /// asked for.
   std::span<const float> logits(std::uint32_t request);
   std::int32_t first_token_id(std::uint32_t request);
   /// One more token of a request that keeps its views, through all layers. Requests in flight share the compute lane.
@@ -169,11 +169,11 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   Bytes staging_free_;
   std::deque<Read*> waiting_for_staging_;  // unfinished, hence alive
   std::set<void*> reads_in_flight_;
-  LaneJob* inline_job_ = nullptr;  // of run_on_compute
-  std::unique_ptr<GpuCopier> copier_;  // with a GPU
+  LaneJob* inline_job_ = nullptr;       // of run_on_compute
+  std::unique_ptr<GpuCopier> copier_;   // with a GPU
   cudaStream_t host_stream_ = nullptr;  // of the lane that copies inside host memory
-  bool runs_ahead_ = false;            // operations begin behind others on the device
-  layout::ReadPlan plan_;          // reused
+  bool runs_ahead_ = false;             // operations begin behind others on the device
+  layout::ReadPlan plan_;               // reused
   std::vector<LaneCompletion> drained_;
   std::vector<FinishedRead> finished_reads_;
 

@@ -87,15 +87,14 @@ void ImportanceRecorder::add_layer(Executor& executor, Sequence& sequence, const
                                     .scores = std::vector<float>(heads * view.num_tokens)};
     std::vector<std::shared_ptr<const std::byte>> uploads;
     std::vector<KeyPage> pages;
-    const std::size_t token_bytes = static_cast<std::size_t>(view.num_heads * options_.geometry.head_dim) *
-                                    bytes_per_element(executor.kv_type());
+    const std::size_t token_bytes =
+        static_cast<std::size_t>(view.num_heads * options_.geometry.head_dim) * bytes_per_element(executor.kv_type());
     for (const KeyPage& page : view.pages) {
       uploads.push_back(executor.upload({page.keys, page.num_tokens * token_bytes}));
       pages.push_back({.keys = uploads.back().get(), .num_tokens = page.num_tokens});
     }
     executor.score(sequence, layer_idx, {.pages = pages, .num_tokens = view.num_tokens, .num_heads = view.num_heads},
-                   {.grouping = grouping, .probe_heads = options_.probe_heads},
-                   record.scores);
+                   {.grouping = grouping, .probe_heads = options_.probe_heads}, record.scores);
     executor.synchronize();
     writer_.add(record);
   };

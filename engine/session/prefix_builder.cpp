@@ -10,8 +10,8 @@ constexpr std::uint32_t kPrefillBlockTokens = 2048;  // the pipelines' default, 
 /// A new segment's layers, computed when they are asked for, on top of the stored path that it extends.
 class ComputedSegment {
  public:
-  ComputedSegment(Executor& executor, const Store& store, std::vector<SegmentSpan> stored,
-                  std::uint32_t stored_tokens, std::span<const std::int32_t> new_ids)
+  ComputedSegment(Executor& executor, const Store& store, std::vector<SegmentSpan> stored, std::uint32_t stored_tokens,
+                  std::span<const std::int32_t> new_ids)
       : executor_(executor),
         kv_(store, executor),
         stored_(std::move(stored)),

@@ -10,8 +10,8 @@
 
 namespace reprefill::engine {
 
-/// Learns from the first request which scores a system asks for; those of later requests are drawn by `prepare`. What was
-/// not prepared is drawn when it is asked for. One thread.
+/// Learns from the first request which scores a system asks for; those of later requests are drawn by `prepare`. What
+/// was not prepared is drawn when it is asked for. One thread.
 class PreparedSelections final : public traces::ImportanceSource {
  public:
   explicit PreparedSelections(const traces::ImportanceSource& source) : source_(source) {}

@@ -75,8 +75,8 @@ void add_bytes(TextTable& table, const Model& model, const pipeline::RequestAcco
   table.add_row({"read of K and V", fmt::format("{} in {:.0f} requests", mean(account.payload_requested),
                                                 static_cast<double>(account.num_reads) / num_requests)});
   const auto needed = static_cast<double>(account.pieces_needed);
-  table.add_row(
-      {fmt::format("hits, GPU tier ({})", gpu_tier(model)), percent(static_cast<double>(account.pieces_gpu_hits), needed)});
+  table.add_row({fmt::format("hits, GPU tier ({})", gpu_tier(model)),
+                 percent(static_cast<double>(account.pieces_gpu_hits), needed)});
   table.add_row({"hits, host tier", percent(static_cast<double>(account.pieces_host_hits), needed)});
   const Json efficiency = pipeline::efficiency(account, num_requests);
   for (const char* key : {"amplification_payload", "tokens_loaded_per_token_selected", "effective_budget"}) {

@@ -51,7 +51,10 @@ class StagingPool final : public BlockPool {
 class SegmentReads final : public StoreReads {
  public:
   SegmentReads(const StoreReadOptions& options, const RunClock& clock)
-      : options_(options), clock_(clock), pool_(options.staging, options.gpu), kind_(storage_kind(options.store->folder())) {
+      : options_(options),
+        clock_(clock),
+        pool_(options.staging, options.gpu),
+        kind_(storage_kind(options.store->folder())) {
     if (options.buffered) {
       // On the prototype path reads come from the device; `--buffered` alone leaves the page cache to itself.
       const bool drops = options.path->kind == pipeline::PathKind::prototype;

@@ -11,6 +11,7 @@
 #include "sim/simulation/result_row.hpp"
 #include "sim/simulation/run_point.hpp"
 #include "sim/sweep/parallel_runner.hpp"
+#include "sim/sweep/point_cost.hpp"
 #include "sim/sweep/sweep.hpp"
 
 namespace reprefill::study {
@@ -179,7 +180,7 @@ Json simulate_timelines(const ResultSet& result, const std::vector<std::size_t>&
                                     scenario.points.size(), point));
     }
     chosen.emplace_back(&scenario.points[point], &row);
-    costs.push_back(sim::estimated_cost(scenario.points[point], inputs));
+    costs.push_back(sim::estimated_cost(scenario.points[point]));
   }
   Progress progress("time lines", costs, ProgressMode::automatic);
   std::mutex mutex;

@@ -87,8 +87,7 @@ class EmulatedGpu final : public engine::Gpu {
   void synchronize(cudaStream_t) override {}
   void synchronize_device() override {}
   Nanoseconds between(const GpuEvent& start, const GpuEvent& end) override {
-    const auto distance =
-        static_cast<const EmulatedEvent&>(end).at - static_cast<const EmulatedEvent&>(start).at;
+    const auto distance = static_cast<const EmulatedEvent&>(end).at - static_cast<const EmulatedEvent&>(start).at;
     return Nanoseconds{std::chrono::duration_cast<std::chrono::nanoseconds>(distance).count()};
   }
 

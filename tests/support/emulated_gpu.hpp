@@ -1,6 +1,6 @@
 // A GPU on the CPU, for tests: streams run what is submitted at once, matrix products are loops. With the emulated
-// kernels, executor and machine run without a device. Memory is filled with NaN when it is allocated; work on memory that
-// was not allocated here, or copies that nothing waited for, are the sanitizers' to find.
+// kernels, executor and machine run without a device. Memory is filled with NaN when it is allocated; work on memory
+// that was not allocated here, or copies that nothing waited for, are the sanitizers' to find.
 #pragma once
 
 #include "engine/gpu/gpu.hpp"

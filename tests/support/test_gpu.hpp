@@ -1,5 +1,5 @@
-// The GPU that tests of the executor and the machine run on: emulated where the project builds, real in the programs that
-// CUDA builds make of the same sources.
+// The GPU that tests of the executor and the machine run on: emulated where the project builds, real in the programs
+// that CUDA builds make of the same sources.
 #pragma once
 
 #include "engine/gpu/gpu.hpp"

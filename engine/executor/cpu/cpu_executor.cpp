@@ -45,8 +45,8 @@ struct Layer {
   std::vector<float> q_bias, k_bias, v_bias;
 };
 
-/// out [groups / num_summed][tokens / unit_tokens] of columns [groups][tokens]: `num_summed` neighbouring groups and the
-/// tokens of a unit are summed.
+/// out [groups / num_summed][tokens / unit_tokens] of columns [groups][tokens]: `num_summed` neighbouring groups and
+/// the tokens of a unit are summed.
 void sum_columns(std::span<const double> columns, std::size_t num_tokens, std::size_t num_summed,
                  std::size_t unit_tokens, std::span<float> out) {
   const std::size_t num_units = num_tokens / unit_tokens;

@@ -48,8 +48,8 @@ void for_blocks(OwnRange range, Use&& use) {
 
 void check_shape(const ModelGeometry& geometry) {
   const auto refuse = [&](const char* key, int found, const char* allowed) {
-    throw ConfigError(fmt::format("{}: {} is {}; the GPU kernels have {} (the CPU executor takes any)", geometry.name, key,
-                                  found, allowed));
+    throw ConfigError(fmt::format("{}: {} is {}; the GPU kernels have {} (the CPU executor takes any)", geometry.name,
+                                  key, found, allowed));
   };
   if (geometry.head_dim != 64 && geometry.head_dim != 128) refuse("head_dim", geometry.head_dim, "64 and 128");
   if (geometry.group_size() > 16) refuse("query heads per KV head", geometry.group_size(), "1 to 16");
@@ -91,9 +91,7 @@ class CudaSequence final : public Sequence {
     progress_.resize(count);
   }
 
-  std::span<const std::int32_t> ids(OwnRange range) const {
-    return std::span(ids_).subspan(range.first, range.count);
-  }
+  std::span<const std::int32_t> ids(OwnRange range) const { return std::span(ids_).subspan(range.first, range.count); }
   LayerProgress& progress() { return progress_; }
   PositionGap gap() const { return gap_; }
   /// Most stored tokens that its own ones may attend to.
@@ -192,11 +190,9 @@ struct CudaExecutor::Impl {
                 {.input = mixed, .out = normed, .adds = true, .inputs = widths.queries, .outputs = widths.hidden});
     tune_layers(&GpuLayerWeights::gate_up,
                 {.input = normed, .out = gate_up, .inputs = widths.hidden, .outputs = 2 * widths.intermediate});
-    tune_layers(&GpuLayerWeights::down, {.input = activated,
-                                         .out = normed,
-                                         .adds = true,
-                                         .inputs = widths.intermediate,
-                                         .outputs = widths.hidden});
+    tune_layers(
+        &GpuLayerWeights::down,
+        {.input = activated, .out = normed, .adds = true, .inputs = widths.intermediate, .outputs = widths.hidden});
     const std::shared_ptr<std::byte> logits = blocks.take(Bytes{widths.vocab * sizeof(float)});
     const BFloat16* head = weights.lm_head();
     gpu->tune({.weights = head,
@@ -319,8 +315,7 @@ struct CudaExecutor::Impl {
                   stream);
   }
 
-  void score(CudaSequence& sequence, int layer_idx, const KeyView& keys, const ScoreShape& shape,
-             std::span<float> out);
+  void score(CudaSequence& sequence, int layer_idx, const KeyView& keys, const ScoreShape& shape, std::span<float> out);
   void score_block(CudaSequence& sequence, kernels::ScoreChunks& scoring, OwnRange range);
   void next_token(CudaSequence& sequence, std::int32_t& id);
   float scale() const { return static_cast<float>(1.0 / std::sqrt(static_cast<double>(geometry.head_dim))); }
@@ -365,9 +360,8 @@ void CudaExecutor::Impl::score(CudaSequence& sequence, int layer_idx, const KeyV
                                .token_stride = keys.num_tokens,
                                .chunk_stride = num_units};
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    scoring.groups[i] = {.first_query_head = groups[i].first_head,
-                         .stored_head = groups[i].stored_head,
-                         .own_head = groups[i].own_head};
+    scoring.groups[i] = {
+        .first_query_head = groups[i].first_head, .stored_head = groups[i].stored_head, .own_head = groups[i].own_head};
   }
   const std::shared_ptr<std::byte> tokens = blocks.take(Bytes{groups.size() * keys.num_tokens * sizeof(float)});
   const std::shared_ptr<std::byte> units = blocks.take(Bytes{num_out * sizeof(float)});
@@ -430,9 +424,7 @@ std::unique_ptr<Sequence> CudaExecutor::begin(std::span<const std::int32_t> own_
 }
 
 void CudaExecutor::project(Sequence& sequence, int layer_idx, OwnRange range) {
-  for_blocks(range, [&](OwnRange block) {
-    impl_->project(static_cast<CudaSequence&>(sequence), layer_idx, block);
-  });
+  for_blocks(range, [&](OwnRange block) { impl_->project(static_cast<CudaSequence&>(sequence), layer_idx, block); });
 }
 
 void CudaExecutor::score(Sequence& sequence, int layer_idx, const KeyView& keys, const ScoreShape& shape,
@@ -445,9 +437,8 @@ void CudaExecutor::attend(Sequence& sequence, int layer_idx, OwnRange range, con
   REPREFILL_CHECK(view.num_tokens <= num_stored, "a view of {} tokens of a prefix of {}", view.num_tokens, num_stored);
   const kernels::PagedKv prefix =
       upload_view(impl_->uploads, view, impl_->geometry.num_kv_heads, impl_->geometry.head_dim);
-  for_blocks(range, [&](OwnRange block) {
-    impl_->attend(static_cast<CudaSequence&>(sequence), layer_idx, block, prefix);
-  });
+  for_blocks(range,
+             [&](OwnRange block) { impl_->attend(static_cast<CudaSequence&>(sequence), layer_idx, block, prefix); });
 }
 
 void CudaExecutor::next_token(Sequence& sequence, std::int32_t& id) {

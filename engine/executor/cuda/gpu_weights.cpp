@@ -52,9 +52,8 @@ void convert_in_parallel(const WeightView& view, std::size_t first, std::size_t 
   if (count < (std::size_t{1} << 18)) return convert(view, first, count, out);
   std::vector<std::jthread> threads;
   for (std::size_t at = 0; at < count; at += share) {
-    threads.emplace_back([&view, first, out, at, size = std::min(share, count - at)] {
-      convert(view, first + at, size, out + at);
-    });
+    threads.emplace_back(
+        [&view, first, out, at, size = std::min(share, count - at)] { convert(view, first + at, size, out + at); });
   }
 }
 

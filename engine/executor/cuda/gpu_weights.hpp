@@ -9,13 +9,13 @@
 namespace reprefill::engine {
 
 struct GpuLayerWeights {
-  const BFloat16* input_norm = nullptr;      // [hidden]
+  const BFloat16* input_norm = nullptr;  // [hidden]
   const BFloat16* post_attention_norm = nullptr;
-  const BFloat16* qkv = nullptr;             // [(query heads + 2 KV heads) * head_dim][hidden]
-  const BFloat16* qkv_bias = nullptr;        // one row of outputs
-  const BFloat16* output = nullptr;          // [hidden][query heads * head_dim]
-  const BFloat16* gate_up = nullptr;         // [2 * intermediate][hidden]: gate, then up
-  const BFloat16* down = nullptr;            // [hidden][intermediate]
+  const BFloat16* qkv = nullptr;       // [(query heads + 2 KV heads) * head_dim][hidden]
+  const BFloat16* qkv_bias = nullptr;  // one row of outputs
+  const BFloat16* output = nullptr;    // [hidden][query heads * head_dim]
+  const BFloat16* gate_up = nullptr;   // [2 * intermediate][hidden]: gate, then up
+  const BFloat16* down = nullptr;      // [hidden][intermediate]
 };
 
 class GpuWeights {
@@ -26,9 +26,9 @@ class GpuWeights {
   static Bytes size(const Checkpoint& checkpoint);
 
   const GpuLayerWeights& layer(int layer_idx) const { return layers_[static_cast<std::size_t>(layer_idx)]; }
-  const BFloat16* embedding() const { return embedding_; }   // [vocab][hidden]
+  const BFloat16* embedding() const { return embedding_; }  // [vocab][hidden]
   const BFloat16* final_norm() const { return final_norm_; }
-  const BFloat16* lm_head() const { return lm_head_; }       // the embedding where they are tied
+  const BFloat16* lm_head() const { return lm_head_; }  // the embedding where they are tied
 
  private:
   class Loader;

@@ -43,8 +43,8 @@ std::vector<Case> cases() {
   add("one_to_one_fp16_yarn", 2, 2, 64, [](TinyCheckpoint& shape) {
     shape.type = ElementType::fp16;
     shape.max_positions = 64;
-    shape.extra_config = Json{
-        {"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 64}}}};
+    shape.extra_config =
+        Json{{"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 64}}}};
   });
   return all;
 }
@@ -93,7 +93,8 @@ TEST_P(GpuModels, AStoredPrefixInPagesOfAnySizeGivesThePlainPrefill) {
   for (const std::uint32_t stored : {16u, 131u, 149u}) {
     for (const std::uint32_t page : {1u, 16u, 48u, 149u}) {
       const StoredPrefix prefix(*gpu_, *whole, stored, page);
-      const auto sequence = prefill(*gpu_, std::span(tokens).subspan(stored), prefix.views(geometry().num_layers), stored);
+      const auto sequence =
+          prefill(*gpu_, std::span(tokens).subspan(stored), prefix.views(geometry().num_layers), stored);
       EXPECT_LT(relative_error(last_logits(*gpu_, *sequence), expected), kBf16Bound) << stored << " " << page;
     }
   }

@@ -106,7 +106,8 @@ std::vector<Variant> full_variants() {
 }
 
 INSTANTIATE_TEST_SUITE_P(WholePrefix, GpuAnswers,
-                         testing::Combine(testing::ValuesIn(full_variants()), testing::Values(PathKind::direct)), name_of);
+                         testing::Combine(testing::ValuesIn(full_variants()), testing::Values(PathKind::direct)),
+                         name_of);
 
 TEST_P(GpuAnswers, TokensAfterTheFirstAreTheCpusWhereTheMarginAllows) {
   const auto& [variant, path] = GetParam();

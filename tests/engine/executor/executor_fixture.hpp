@@ -36,8 +36,7 @@ inline std::vector<std::int32_t> random_ids(std::size_t count, int vocab, std::u
 class StoredPrefix {
  public:
   StoredPrefix() = default;
-  StoredPrefix(Executor& executor, const Sequence& sequence, std::uint32_t num_tokens,
-               std::uint32_t page_tokens)
+  StoredPrefix(Executor& executor, const Sequence& sequence, std::uint32_t num_tokens, std::uint32_t page_tokens)
       : num_tokens_(num_tokens) {
     const ModelGeometry& geometry = executor.checkpoint().geometry();
     const std::size_t token_bytes =
@@ -51,8 +50,8 @@ class StoredPrefix {
       const std::byte* uploaded_values = uploads_.emplace_back(executor.upload(values)).get();
       std::vector<KvPage>& pages = pages_.emplace_back();
       for (std::uint32_t at = 0; at < num_tokens; at += page_tokens) {
-        pages.push_back(
-            {uploaded_keys + at * token_bytes, uploaded_values + at * token_bytes, std::min(page_tokens, num_tokens - at)});
+        pages.push_back({uploaded_keys + at * token_bytes, uploaded_values + at * token_bytes,
+                         std::min(page_tokens, num_tokens - at)});
         key_pages_.resize(pages_.size());
         key_pages_.back().push_back({pages.back().keys, pages.back().num_tokens});
       }
