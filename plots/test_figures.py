@@ -259,6 +259,12 @@ class Document(unittest.TestCase):
         text = reproduction.Line("P95", (1.0, 2.0), "secondary", [None, (0.5, 12345.0)], "why").markdown()
         self.assertEqual(text, "| P95 | 1 to 2 (secondary) | - | 0.5 to 12345 | - | - | why |")
 
+    def test_a_sweep_that_was_not_run_is_missing_and_not_a_failure(self):
+        absent = {name: reproduction.NotRun() for name in reproduction.SWEEPS}
+        lines = reproduction.contiguous_kv_lines(absent) + reproduction.impress_lines(absent)
+        self.assertTrue(all(line.ratio() == "-" and line.ours[0] is None for line in lines))
+        self.assertIn("prototype not run; direct not run", "".join(line.why for line in lines))
+
     def test_sensitivity_variants_tell_what_they_assume(self):
         self.assertEqual(sensitivity.VARIANTS["as-assumed"][1], ())
         for name, (text, sets) in sensitivity.VARIANTS.items():
