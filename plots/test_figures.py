@@ -278,11 +278,20 @@ class Document(unittest.TestCase):
         values = {"as-assumed": [2.0, 2.0, 2.0], "queue-depth-4": [2.0, 1.0, 2.0], "suffix-32": [2.1, 2.0, 2.0]}
         original = sensitivity.speed_ups
         self.addCleanup(setattr, sensitivity, "speed_ups", original)
-        sensitivity.speed_ups = lambda runner, name: values.get(name, [2.0, 2.0, 2.0])
+        sensitivity.speed_ups = lambda runner, name, inputs: values.get(name, [2.0, 2.0, 2.0])
         moved, quiet = sensitivity.table(Fixed())
         self.assertIn("| A4: four reads in flight, not one | 2.00 | 1.00 | 2.00 | -50 % |", moved)
         self.assertNotIn("A15", moved)
         self.assertIn("A15: 32 own tokens a request, not 48 (+5.0 %)", quiet)
+
+    def test_a_variant_that_changed_nothing_is_an_error(self):
+        with tempfile.TemporaryDirectory() as place:
+            runner = Runner("/nonexistent", HOME, pathlib.Path(place))
+            rows = [row(label, ttft, point=i) for i, (label, ttft) in enumerate(SPEED.items())]
+            for name in sensitivity.VARIANTS:
+                write_rows(runner.result_folder(f"sensitivity/{name}"), rows)
+            with self.assertRaisesRegex(data.InputError, "was not changed"):
+                sensitivity.table(runner)
 
 
 if __name__ == "__main__":
