@@ -186,7 +186,7 @@ class Drawn(Folder):
         figure = contiguous_kv.headline({"headline": sweep})
         figure.sweeps = [sweep]
         caption = drawing.caption_of(figure, [])
-        self.assertIn("headline: 2 seeds, 100 measured requests a point and seed, hypothetical profile", caption)
+        self.assertIn("Sweep headline: 2 seeds, 100 measured requests a point and seed, hypothetical profile", caption)
         self.assertNotIn("PROVISIONAL", caption)
         figure.provisional = True
         self.assertIn("PROVISIONAL", drawing.caption_of(figure, []))
