@@ -40,7 +40,10 @@ std::vector<engine::Prompt> prompts_of(const RunOptions& options, const engine::
 std::vector<std::string> systems_of(const RunOptions& options) {
   if (options.systems != std::vector<std::string>{"all"}) return options.systems;
   std::vector<std::string> names;
-  for (const pipeline::SystemEntry& entry : pipeline::system_registry()) names.push_back(entry.name);
+  for (const pipeline::SystemEntry& entry : pipeline::system_registry()) {
+    const bool can_run = !entry.needs_selections || !options.selections.empty();
+    if (can_run && !entry.is_preset) names.push_back(entry.name);
+  }
   return names;
 }
 
@@ -182,8 +185,8 @@ void add_run(CLI::App& app, const Environment&) {
   input->require_option(1);
   verb->add_flag("--chat", options->chat, "Put the prompt into the model's chat template");
   verb->add_option("--system", options->systems,
-                   "Rows of `reprefill systems`, apart by commas, one after the other with caches of their own; or all "
-                   "(default contiguous_kv)")
+                   "Rows of `reprefill systems`, apart by commas, one after the other with caches of their own; or all: "
+                   "but presets, and oracle without --selections (default contiguous_kv)")
       ->delimiter(',');
   verb->add_option("--set", options->sets, "key=value: a parameter of the systems that have it, as in a scenario");
   verb->add_option("--path", options->path, "Software path: direct (default) or prototype");

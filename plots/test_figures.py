@@ -186,7 +186,7 @@ class Drawn(Folder):
         figure = contiguous_kv.headline({"headline": sweep})
         figure.sweeps = [sweep]
         caption = drawing.caption_of(figure, [])
-        self.assertIn("headline: 2 seeds, 100 measured requests a point and seed, hypothetical profile", caption)
+        self.assertIn("Sweep headline: 2 seeds, 100 measured requests a point and seed, hypothetical profile", caption)
         self.assertNotIn("PROVISIONAL", caption)
         figure.provisional = True
         self.assertIn("PROVISIONAL", drawing.caption_of(figure, []))
@@ -259,6 +259,12 @@ class Document(unittest.TestCase):
         text = reproduction.Line("P95", (1.0, 2.0), "secondary", [None, (0.5, 12345.0)], "why").markdown()
         self.assertEqual(text, "| P95 | 1 to 2 (secondary) | - | 0.5 to 12345 | - | - | why |")
 
+    def test_a_sweep_that_was_not_run_is_missing_and_not_a_failure(self):
+        absent = {name: reproduction.NotRun() for name in reproduction.SWEEPS}
+        lines = reproduction.contiguous_kv_lines(absent) + reproduction.impress_lines(absent)
+        self.assertTrue(all(line.ratio() == "-" and line.ours[0] is None for line in lines))
+        self.assertIn("prototype not run; direct not run", "".join(line.why for line in lines))
+
     def test_sensitivity_variants_tell_what_they_assume(self):
         self.assertEqual(sensitivity.VARIANTS["as-assumed"][1], ())
         for name, (text, sets) in sensitivity.VARIANTS.items():
@@ -272,11 +278,20 @@ class Document(unittest.TestCase):
         values = {"as-assumed": [2.0, 2.0, 2.0], "queue-depth-4": [2.0, 1.0, 2.0], "suffix-32": [2.1, 2.0, 2.0]}
         original = sensitivity.speed_ups
         self.addCleanup(setattr, sensitivity, "speed_ups", original)
-        sensitivity.speed_ups = lambda runner, name: values.get(name, [2.0, 2.0, 2.0])
+        sensitivity.speed_ups = lambda runner, name, inputs: values.get(name, [2.0, 2.0, 2.0])
         moved, quiet = sensitivity.table(Fixed())
         self.assertIn("| A4: four reads in flight, not one | 2.00 | 1.00 | 2.00 | -50 % |", moved)
         self.assertNotIn("A15", moved)
         self.assertIn("A15: 32 own tokens a request, not 48 (+5.0 %)", quiet)
+
+    def test_a_variant_that_changed_nothing_is_an_error(self):
+        with tempfile.TemporaryDirectory() as place:
+            runner = Runner("/nonexistent", HOME, pathlib.Path(place))
+            rows = [row(label, ttft, point=i) for i, (label, ttft) in enumerate(SPEED.items())]
+            for name in sensitivity.VARIANTS:
+                write_rows(runner.result_folder(f"sensitivity/{name}"), rows)
+            with self.assertRaisesRegex(data.InputError, "was not changed"):
+                sensitivity.table(runner)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,7 @@ struct SystemEntry {
   std::string name;
   std::string doc;
   bool timing_dependent = false;
+  bool needs_selections = false;  // known before a request: `run` needs a trace of them
   bool is_preset = false;  // of another system's code; a store has its layout only if asked
   /// Reads and checks params (for errors and `check`), giving the resolved ones.
   std::function<Json(const JsonValue& params, PathKind)> resolve;

@@ -42,7 +42,7 @@ class Painter:
         height = picture.get_figheight()
         self.add_legend(picture, colours, figure, overlays, height)
         picture.suptitle(figure.title, fontsize=13)
-        lines = textwrap.wrap(caption, int(52 * columns + 6))
+        lines = textwrap.wrap(caption, 72 * columns)
         picture.text(0.01, 0.06 / height, "\n".join(lines), fontsize=7.5, color=GREY, va="bottom")
         picture.tight_layout(rect=(0, (0.55 + 0.14 * len(lines)) / height, 1, 1))
         self.save(picture, out)
@@ -77,7 +77,7 @@ class Painter:
             if point.high > point.low:
                 place.vlines(at, point.low, point.high, color="#222222", linewidth=0.8)
             if len(panel.points) <= 6:
-                place.text(at, point.high, f"{point.value:.3g}", ha="center", va="bottom", fontsize=8)
+                place.text(at, 0, f"{point.value:.3g}", ha="center", va="bottom", fontsize=9, color="white")
             for one in overlays:
                 if one.system == point.system and one.x == str(point.x):
                     place.plot([at], [one.value], marker="D", markersize=5, color="black", markerfacecolor="white", zorder=4)
@@ -142,7 +142,7 @@ def caption_of(figure, overlays):
         low, high = sweep.requests
         requests = str(low) if low == high else f"{low} to {high}"
         kinds = {row.get("profile_kind") for row in sweep.rows}
-        parts.append(f"{sweep.folder.name}: {sweep.num_seeds} seeds, {requests} measured requests a point and seed"
+        parts.append(f"sweep {sweep.folder.name}: {sweep.num_seeds} seeds, {requests} measured requests a point and seed"
                      + (", hypothetical profile" if "hypothetical" in kinds else ""))
         backlogged = sum(row.get("verdict") == "BACKLOGGED" for row in sweep.rows)
         if backlogged:
@@ -154,8 +154,8 @@ def caption_of(figure, overlays):
     if figure.provisional:
         parts.append("PROVISIONAL: fewer than 10 seeds or 1,000 measured requests")
     if overlays:
-        parts.append("diamonds: reported values, with their kind in the CSV file")
-    return ". ".join(parts + figure.notes) + "."
+        parts.append("diamonds: reported values")
+    return ". ".join(part[0].upper() + part[1:] for part in parts + figure.notes) + "."
 
 
 def write_points(figure, overlays, path):

@@ -45,8 +45,7 @@ def figure22(sweeps):
     sweep = sweeps["impress-similarity"]
     return Figure("impress-figure22", "IMPRESS figure 22: exponent of the similarity threshold (OPT-6.7B, 25 %)",
                   over_axis(sweep, "similarity_exponent", [("impress", {})],
-                            (("efficiency__fallback_layers", "layers that load everything"), ("bytes_per_request__identification_needed_bytes", "bytes of probe keys"),
-                             ("bytes_per_request__logical_bytes", "bytes read"),
+                            (("efficiency__fallback_layers", "layers that load everything"), ("bytes_per_request__logical_bytes", "bytes read"),
                              ("attention_mass_kept__mean", "attention mass kept")), "exponent alpha"),
                   ["a higher exponent is a lower threshold: fewer layers fall back. Reported (PIQA): 4 times fewer keys from one end to the other, accuracy 79.1 to 77.5 %"], columns=2)
 

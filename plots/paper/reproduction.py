@@ -2,7 +2,7 @@
 import os
 
 from paper import sensitivity
-from paper.contiguous_kv import BASELINES, JUDGED, PATHS, PRESET, SETS, TTFT, headline, rows_of
+from paper.contiguous_kv import BASELINES, PATHS, PRESET, SETS, TTFT, headline, rows_of
 from paper.panels import ratio_point
 from paper.sweeps import Sweep, value_at
 
@@ -22,6 +22,21 @@ def mean_metric(rows, metric):
 
 def text_of(value):
     return NONE if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+class NotRun:
+    """Stands for a sweep without results: every number from it is missing, and the document says so."""
+    rows, num_seeds, requests = [], 0, (0, 0)
+
+    def where(self, **_wanted):
+        return []
+
+    def values(self, _key):
+        return []
+
+
+def read_sweep(folder):
+    return Sweep(folder) if (folder / "results.jsonl").exists() else NotRun()
 
 
 class Line:
@@ -63,22 +78,26 @@ def range_of(values):
     return (min(values), max(values)) if values else None
 
 
+def ratio_of(above, below, metric):
+    point = ratio_point("", "", above, below, metric)
+    return None if point is None else point.value
+
+
 # ---- ContiguousKV
 
 def contiguous_kv_lines(sweeps):
     cold, lines = sweeps["headline"], []
     points = {(panel.title.split()[0], point.system): point.value for panel in headline(sweeps).panels for point in panel.points}
     for baseline, reported, kind, why in (
-            ("impress", 3.85, "read", "judged, within 25 %"), ("attention_store", 6.16, "secondary", "judged; one read at a time makes AS slow, so the direct path halves it"),
+            ("impress", 3.85, "read", "judged, within 25 %; steady caches: docs/architecture.md"), ("attention_store", 6.16, "secondary", "judged; one read at a time makes AS slow, so the direct path halves it"),
             ("as_h2o", 5.83, "secondary", "judged, within 25 %")):
-        lines.append(Line(f"speed-up over {baseline}, 5 %, mean of three sets", reported, kind, [points[path, baseline] for path in PATHS], why))
-    lines.append(Line("the same over impress, steady caches: see docs/architecture.md", None, NONE, [None, None], "once warm, ContiguousKV reads almost nothing"))
+        lines.append(Line(f"speed-up over {baseline}, 5 %, mean of three sets", reported, kind, [points.get((path, baseline)) for path in PATHS], why))
     for model, seconds, name in (("qwen2.5-7b", 0.42, "7B"), ("qwen2.5-14b", 0.89, "14B"), ("qwen2.5-32b", 1.17, "32B")):
         lines.append(Line(f"P95 reduction, {name}, against the mean of the three baselines (s)", seconds, "secondary, order of models presumed",
                           both(lambda path, model=model: p95_reduction(sweeps["figure11"], path, model)), "neither baseline nor workload is stated"))
     loaded = lambda metric: both(lambda path: mean(
-        ratio_point("", "", rows_of(cold, "impress", software_path=path, budget=0.05, **{PRESET: name}),
-                    rows_of(cold, "contiguous_kv", software_path=path, budget=0.05, **{PRESET: name}), metric).value for name in SETS))
+        ratio_of(rows_of(cold, "impress", software_path=path, budget=0.05, **{PRESET: name}),
+                 rows_of(cold, "contiguous_kv", software_path=path, budget=0.05, **{PRESET: name}), metric) for name in SETS))
     lines.append(Line("K and V bytes from SSD, IMPRESS / ContiguousKV", 16.33, "secondary", loaded("bytes_per_request__payload_read_bytes"), "what the paper counts as a token is not stated"))
     lines.append(Line("all bytes from SSD, IMPRESS / ContiguousKV", 16.33, "secondary", loaded("bytes_per_request__logical_bytes"), "with keys for scoring"))
     metric = lambda name: both(lambda path: mean_metric(rows_of(cold, "impress", software_path=path, budget=0.05), name))
@@ -113,11 +132,13 @@ def p95_reduction(sweep, path, model):
 
 def ten_thousand(sweep, path):
     axes = {"software_path": path, "budget": 0.05, "workload.prefix_tokens": 10048}
-    return range_of(ratio_point("", "", rows_of(sweep, baseline, **axes), rows_of(sweep, "contiguous_kv", **axes), TTFT).value for baseline in BASELINES)
+    return range_of(ratio_of(rows_of(sweep, baseline, **axes), rows_of(sweep, "contiguous_kv", **axes), TTFT) for baseline in BASELINES)
 
 
 def ablation_order(sweep, path):
     steps = [mean_metric(sweep.where(label=label, software_path=path), TTFT) for label in ("impress", "aligned", "aligned_prefetch", "contiguous_kv")]
+    if None in steps:
+        return "not run"
     gain = steps[0] - steps[-1]
     return " / ".join(f"{100 * (before - after) / gain:.0f} %" for before, after in zip(steps, steps[1:]))
 
@@ -155,7 +176,7 @@ def impress_lines(sweeps):
                       "2.2 in layers that do not fall back is an input (impress-opt); those that do lower the mean"))
     keys = both(lambda path: exponent_ratio(sweeps["impress-similarity"], path))
     lines.append(Line("keys and values read, one end of the exponent over the other", 4, "secondary, of keys, PIQA", keys, "exponents 0.2 to 1.4; where theirs end is unknown"))
-    for quantity, why in (("P99 TTFT, RTE + OPT-30B: 3.9 / 9.3 / 6.6 / 5.9 / 2.95 s", "needs the paper's arrivals, which are unknown: an AS slower than recompute means a queue"),
+    for quantity, why in (("P99 TTFT, RTE + OPT-30B: 3.9 / 9.3 / 6.6 / 5.9 / 2.95 s", "needs the paper's arrivals, which are unknown (an AS slower than recompute suggests a queue)"),
                           ("1.2 times fewer chunks with reordering", "needs the parameter `reorder` of IMPRESS"), ("accuracy loss 0.2 % mean, under 1 %; 79.1 to 77.5 % over the exponent", "accuracy is not simulated"),
                           ("probing takes 6 % of TTFT; space 1.7 %", "what the 1.2 % of probe-head keys is relative to is unknown (3 heads of OPT are 2.7 to 4.7 % of the KV)")):
         lines.append(Line(quantity, None, "secondary", [None, None], why))
@@ -164,6 +185,8 @@ def impress_lines(sweeps):
 
 def contributions(sweep, path):
     steps = [mean_metric(sweep.where(label=label, software_path=path, model="opt-30b"), TTFT) for label in ("as_h2o_lfu", "impress_lfu", "impress_score")]
+    if None in steps:
+        return "not run"
     gain = steps[0] - steps[-1]
     if gain <= 0:
         return f"no gain ({steps[0]:.0f}, {steps[1]:.0f}, {steps[2]:.0f} ms)"
@@ -172,6 +195,8 @@ def contributions(sweep, path):
 
 def exponent_ratio(sweep, path):
     ends = sorted(sweep.values("similarity_exponent"))
+    if not ends:
+        return None
     low, high = (mean_metric(sweep.where(software_path=path, similarity_exponent=end), "bytes_per_request__logical_bytes") for end in (ends[0], ends[-1]))
     return max(low, high) / min(low, high)
 
@@ -214,7 +239,7 @@ THREATS = """## Threats to validity
 
 
 def document(runner):
-    sweeps = {name: Sweep(runner.result_folder(name)) for name in SWEEPS}
+    sweeps = {name: read_sweep(runner.result_folder(name)) for name in SWEEPS}
     moved, quiet = sensitivity.table(runner)
     parts = [HEAD.format(quick=" --quick" if runner.quick else "",
                          provisional="\n**PROVISIONAL: 2 seeds, 100 measured requests a point.** P95 and everything in the third digit may move.\n" if runner.quick else "")]
@@ -225,6 +250,7 @@ def document(runner):
                  "What moves a speed-up by more than 10 %:\n\n" + moved + "\n\nLess than that: " + (quiet or "none") + ".\n")
     parts.append(THREATS)
     parts.append("## Where each number comes from\n" + "\n".join(
+        f"- `{name}`: NOT RUN, its numbers are missing above" if isinstance(sweep, NotRun) else
         f"- `{name}`: {sweep.num_seeds} seeds, {' to '.join(str(count) for count in dict.fromkeys(sweep.requests))} measured requests a point and seed, {len(sweep.rows)} rows"
         for name, sweep in sweeps.items()) + "\n")
     return "\n".join(parts)

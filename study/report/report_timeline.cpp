@@ -96,13 +96,16 @@ Json simulate_timeline(const sim::Point& point, const Json& row, sim::SharedInpu
                     "or the program have changed since",
                     point.index, point.label));
   }
+  const Json::json_pointer warmup("/workload/warmup_requests");
+  if (!row.contains(warmup) || !row.at(warmup).is_number_unsigned()) {
+    throw ConfigError(fmt::format("--timeline: the row of point {} has no workload.warmup_requests", point.index));
+  }
   sim::check_inputs(point, inputs);
-  const sim::RunResult run =
-      sim::run_point(point, inputs,
-                     {.num_warmup = row.at("workload").at("warmup_requests").get<std::uint64_t>(),
-                      .stop_when_full = false,
-                      .keep_spans = true,
-                      .interrupted = &interrupted});
+  const sim::RunResult run = sim::run_point(point, inputs,
+                                            {.num_warmup = row.at(warmup).get<std::uint64_t>(),
+                                             .stop_when_full = false,
+                                             .keep_spans = true,
+                                             .interrupted = &interrupted});
   Json timeline = timeline_columns(run.spans, limits);
   timeline["point"] = point.index;
   return timeline;

@@ -39,18 +39,10 @@ void check_row(const Json& row, const std::string& place) {
   require("label", &Json::is_string, "a string");
   require("axes", &Json::is_object, "an object");
   require("ttft", &Json::is_object, "an object");
-}
-
-std::vector<Json> finished_rows(const std::filesystem::path& file) {
-  std::vector<Json> rows;
-  const FileContents contents = read_whole_file(file, 0);
-  std::size_t number = 0;
-  for (const std::string_view line : lines_of(contents.text())) {
-    const std::string place = fmt::format("{}: line {}", file.string(), ++number);
-    rows.push_back(parse_json(line, place));
-    check_row(rows.back(), place);
+  if (row.contains("point")) require("point", &Json::is_number_unsigned, "a whole number");
+  for (const char* key : {"software_path", "verdict"}) {
+    if (row.contains(key)) require(key, &Json::is_string, "a string");
   }
-  return rows;
 }
 
 /// Lines of a journal come in order of completion; what a crash cut short can only be the last one.
@@ -239,13 +231,25 @@ Json write_column(const Column& column) {
 
 }  // namespace
 
+std::vector<Json> parse_rows(std::string_view text, const std::string& origin) {
+  std::vector<Json> rows;
+  std::size_t number = 0;
+  for (const std::string_view line : lines_of(text)) {
+    const std::string place = fmt::format("{}: line {}", origin, ++number);
+    rows.push_back(parse_json(line, place));
+    check_row(rows.back(), place);
+  }
+  return rows;
+}
+
 ResultSet read_result_set(const std::filesystem::path& folder) {
   ResultSet result{.folder = folder};
   if (!std::filesystem::is_directory(folder)) {
     throw ConfigError(fmt::format("{}: no such result folder", folder.string()));
   }
   if (std::filesystem::exists(folder / "results.jsonl")) {
-    result.rows = finished_rows(folder / "results.jsonl");
+    const std::filesystem::path file = folder / "results.jsonl";
+    result.rows = parse_rows(read_whole_file(file, 0).text(), file.string());
   } else if (std::filesystem::exists(folder / "journal.jsonl")) {
     result.finished = false;
     read_journal(folder / "journal.jsonl", result);

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/json.hpp"
@@ -22,6 +23,9 @@ struct ResultSet {
 /// Reads results.jsonl, else the rows that journal.jsonl has so far.
 /// Throws ConfigError naming the line (no rows, not a row), MachineError (reading failed).
 ResultSet read_result_set(const std::filesystem::path& folder);
+
+/// The rows of a results.jsonl. Throws ConfigError naming the line.
+std::vector<Json> parse_rows(std::string_view text, const std::string& origin);
 
 /// One thing that a reader must know before believing a number.
 struct Warning {

@@ -28,7 +28,7 @@ ImportancePreset impress_opt() {
                  .kv_head = {.block_sigma = 2.15, .chunk_sigma = 0.38, .token_sigma = 0.71},
                  .kv_head_common_share = 1.0,  // above
                  .probe_own_sigma_low = 0.1,
-                 .probe_own_sigma_high = 1.15,
+                 .probe_own_sigma_high = 1.1,
                  .task_share = 0.85,
                  .static_share = 0.7,
                  .period_share = 0.15,

@@ -203,11 +203,13 @@ SystemEntry oracle_entry() {
                                .minimum = 1,
                                .maximum = 511});
   add_tier_params(table);
-  return make_system_entry<P>(
+  SystemEntry entry = make_system_entry<P>(
       "oracle", "selections known before the request, all reads at its arrival, Belady eviction (semantics 3)", table,
       defaults, finish, [](const P& params, const SystemEnvironment& environment) {
         return std::make_unique<Oracle>(params, environment);
       });
+  entry.needs_selections = true;
+  return entry;
 }
 
 }  // namespace reprefill::pipeline

@@ -7,6 +7,8 @@
 #include "sim/simulation/result_row.hpp"
 #include "tests/support/temporary_folder.hpp"
 
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+
 namespace reprefill::study {
 namespace {
 
@@ -134,7 +136,26 @@ TEST(ReportResultSet, RefusesWhatIsNoResultAndSaysWhere) {
   EXPECT_THAT(refusal(row("a", 1).dump() + "\n[1]\n"), AllOf(HasSubstr("line 2"), HasSubstr("found a JSON array")));
   EXPECT_THAT(refusal("{\"axes\":{},\"ttft\":{}}"), HasSubstr("label is missing"));
   EXPECT_THAT(refusal("{\"label\":\"a\",\"axes\":3,\"ttft\":{}}"), HasSubstr("axes: found a JSON number"));
+  EXPECT_THAT(refusal(R"({"label":"a","axes":{},"ttft":{},"point":"x"})"), HasSubstr("point: found a JSON string"));
+  EXPECT_THAT(refusal(R"({"label":"a","axes":{},"ttft":{},"verdict":1})"), HasSubstr("verdict: found a JSON number"));
   EXPECT_THAT(refusal("{\"label\":"), HasSubstr("line 1"));
+}
+
+TEST(ReportResultSet, DamagedRowsAreRefusedOrReadButNeverCrash) {
+  const std::string rows = test_support::read_text(std::filesystem::path(REPREFILL_SOURCE_DIR) / "tests" / "fuzz" /
+                                                   "corpus" / "result_rows" / "two.jsonl");
+  ASSERT_FALSE(rows.empty());
+  const auto run = [](const std::string& text) {
+    EXPECT_NO_THROW(LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(text.data()), text.size())) << text;
+  };
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    run(rows.substr(0, i));
+    for (const char c : {'0', '"', '{', '}', '[', ',', 'n', '\n', '<', '\xff'}) {
+      std::string damaged = rows;
+      damaged[i] = c;
+      run(damaged);
+    }
+  }
 }
 
 TEST(ReportWarnings, EachNamesItsRows) {

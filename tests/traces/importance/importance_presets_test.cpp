@@ -57,9 +57,9 @@ TEST(ImportancePresets, ProbedHeadsOfOptRarelyFallBackThoughEachHasItsOwnKvHead)
   const SyntheticImportance source(preset.params, {.num_kv_heads = 32, .probe_kv_heads = {0, 1, 2}}, 24);
   ImportanceStatisticsOptions options;
   options.budgets = {Budget(1, 4)};
-  options.num_layers = 8;
+  options.num_layers = 64;  // how alike heads are differs from layer to layer
   const auto statistics = compute_importance_statistics(source, make_importance_samples(3776, 2), options);
-  EXPECT_LT(*statistics[0].mean("probe_fallback"), 0.4);
+  EXPECT_LT(*statistics[0].mean("probe_fallback"), 0.5);
 }
 
 TEST(ImportancePresets, AnUnknownNameIsRefusedWithTheKnownOnes) {
