@@ -6,6 +6,7 @@
 
 #include "core/base/params.hpp"
 #include "traces/workload/replay.hpp"
+#include "traces/workload/trace_format.hpp"
 
 namespace reprefill::sim {
 
@@ -42,6 +43,10 @@ struct PrefixPoolSpec {
 /// Replay of a recorded or generated request trace.
 struct TraceSpec {
   std::string file;
+  traces::TraceFormat format = traces::TraceFormat::mooncake;
+  std::optional<std::uint32_t> block_tokens;
+  double conversations_per_s = traces::AgenticOptions{}.conversations_per_s;
+  traces::SharePrefix share_prefix = traces::SharePrefix::none;
   double time_scale = 1;
   std::optional<double> target_utilisation;
   int num_replicas = 1;

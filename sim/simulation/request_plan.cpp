@@ -9,8 +9,9 @@
 #include "core/base/random.hpp"
 #include "traces/importance/recorded_importance.hpp"
 #include "traces/importance/synthetic_importance.hpp"
-#include "traces/workload/mooncake.hpp"
 #include "traces/workload/replay.hpp"
+#include "traces/workload/trace_convert.hpp"
+#include "traces/workload/trace_format.hpp"
 
 namespace reprefill::sim {
 namespace {
@@ -123,8 +124,9 @@ class TracePlan final : public RequestPlan {
         store_block_tokens_(point.store_block_tokens),
         kv_bytes_per_token_(point.geometry.kv_bytes_per_token()) {
     if (trace_->block_tokens() % store_block_tokens_ != 0) {
-      throw ConfigError(fmt::format("store_block_tokens: found {}; it must divide the trace's blocks of {} tokens",
-                                    store_block_tokens_, trace_->block_tokens()));
+      throw ConfigError(fmt::format(
+          "store_block_tokens: found {}; it must divide the trace's blocks of {} tokens or be a multiple of them",
+          store_block_tokens_, trace_->block_tokens()));
     }
     traces::ReplayOptions options{.over_limit = spec_.over_limit,
                                   .time_scale = spec_.time_scale,
@@ -165,7 +167,10 @@ class TracePlan final : public RequestPlan {
   void resolve(std::uint64_t index, pipeline::Request& request) override {
     const traces::TraceRequest& planned = mine_[index]->request;
     request.prompt_tokens = planned.input_tokens;
-    request.task = planned.block_ids[std::min<std::size_t>(1, planned.block_ids.size() - 1)];
+    // Turns of one conversation share the second block; a prompt without a whole block shares nothing.
+    request.task = planned.block_ids.empty()
+                       ? mix64(index)
+                       : planned.block_ids[std::min<std::size_t>(1, planned.block_ids.size() - 1)];
     const auto full = planned.block_ids.first(planned.input_tokens / trace_->block_tokens());
     const cache::Match stored = tree_.match(full);
     request.stored_prefix = stored.path;
@@ -254,11 +259,28 @@ std::filesystem::path SharedInputs::find_trace(const std::string& file, const st
                                 context_.samples.string()));
 }
 
-std::shared_ptr<const traces::RequestTrace> SharedInputs::trace(const std::string& file, const std::string& origin) {
-  const std::filesystem::path path = find_trace(file, origin);
+std::shared_ptr<const traces::RequestTrace> SharedInputs::trace(const Point& point) {
+  const TraceSpec& spec = point.workload.trace;
+  const std::filesystem::path path = find_trace(spec.file, point.origin);
+  const traces::TraceReadOptions options{.format = spec.format,
+                                         .block_tokens = spec.block_tokens,
+                                         .agentic = {.conversations_per_s = spec.conversations_per_s,
+                                                     .seed = combine64(point.seed, point.replica),
+                                                     .share_prefix = spec.share_prefix}};
+  // Of the seed only the starts of conversations depend.
+  const std::uint64_t seed = spec.format == traces::TraceFormat::agentic ? options.agentic.seed : 0;
+  const std::string key =
+      fmt::format("{}|{}|{}|{}|{}|{}|{}", path.string(), enum_name(spec.format), spec.block_tokens.value_or(0),
+                  spec.conversations_per_s, enum_name(spec.share_prefix), seed, point.store_block_tokens);
   const std::lock_guard lock(mutex_);
-  auto& trace = traces_[path.string()];
-  if (!trace) trace = std::make_shared<const traces::RequestTrace>(traces::read_mooncake_jsonl(path));
+  auto& trace = traces_[key];
+  if (trace) return trace;
+  auto read = std::make_shared<traces::RequestTrace>(traces::read_trace(path, options));
+  const std::uint32_t blocks = read->block_tokens();
+  if (blocks < point.store_block_tokens && point.store_block_tokens % blocks == 0) {
+    *read = traces::with_blocks_of(*read, point.store_block_tokens);
+  }
+  trace = std::move(read);
   return trace;
 }
 
@@ -286,7 +308,7 @@ std::shared_ptr<const traces::ImportanceSource> SharedInputs::importance(const P
 
 std::string SharedInputs::trace_digest(const Point& point) {
   if (!point.workload.is_trace) return "";
-  const std::shared_ptr<const traces::RequestTrace> requests = trace(point.workload.trace.file, point.origin);
+  const std::shared_ptr<const traces::RequestTrace> requests = trace(point);
   std::uint64_t digest = requests->size();
   for (const traces::TraceRequest& request : requests->requests()) {
     digest = combine64(digest, static_cast<std::uint64_t>(request.arrival.value));
@@ -299,7 +321,7 @@ std::string SharedInputs::trace_digest(const Point& point) {
 std::unique_ptr<RequestPlan> make_request_plan(const Point& point, std::uint64_t num_warmup, SharedInputs& inputs,
                                                const std::function<Nanoseconds(std::uint32_t)>& recompute_time) {
   if (!point.workload.is_trace) return std::make_unique<PrefixPoolPlan>(point, num_warmup, recompute_time);
-  return std::make_unique<TracePlan>(point, inputs.trace(point.workload.trace.file, point.origin), recompute_time);
+  return std::make_unique<TracePlan>(point, inputs.trace(point), recompute_time);
 }
 
 }  // namespace reprefill::sim

@@ -47,7 +47,8 @@ class RequestPlan {
 class SharedInputs {
  public:
   explicit SharedInputs(const ScenarioContext& context) : context_(context) {}
-  std::shared_ptr<const traces::RequestTrace> trace(const std::string& file, const std::string& origin);
+  /// The trace that a point replays. One whose blocks are smaller than the store's comes in blocks of the store's.
+  std::shared_ptr<const traces::RequestTrace> trace(const Point& point);
   std::shared_ptr<const traces::ImportanceSource> importance(const Point& point);
   /// Digest of the files that a point reads, so that a resumed sweep notices changed ones. "" without files.
   std::string trace_digest(const Point& point);

@@ -271,7 +271,7 @@ void check_inputs(const Point& point, SharedInputs& inputs) {
   std::uint32_t longest = stored_tokens_of(point.workload.pool.prefix_tokens, point.store_block_tokens);
   if (point.workload.is_trace) {
     longest = 0;
-    for (const traces::TraceRequest& request : inputs.trace(point.workload.trace.file, point.origin)->requests()) {
+    for (const traces::TraceRequest& request : inputs.trace(point)->requests()) {
       longest = std::max(longest, request.input_tokens);
     }
     make_request_plan(point, 0, inputs, [](std::uint32_t) { return Nanoseconds{1}; });

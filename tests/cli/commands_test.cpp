@@ -77,6 +77,28 @@ TEST(Commands, TraceStatisticsGiveTheNumbersOfThePublicTracesReadme) {
   for (const char* number : {"7000", "175239", "114470"}) EXPECT_THAT(result.output, HasSubstr(number));
 }
 
+TEST(Commands, ConvertedTracesReadAsMooncake) {
+  const TemporaryFolder folder;
+  const std::string file = (folder / "b.jsonl").string();
+  std::string text;
+  for (const char* ids : {"[1, 2, 3]", "[1, 2, 4]"}) {
+    text += fmt::format(R"({{"timestamp": 1.5, "input_length": 48, "output_length": 1, "hash_ids": {}}})", ids) + "\n";
+  }
+  test_support::write_text(file, text);
+  const std::string out = (folder / "m.jsonl").string();
+  const ProgramResult converted =
+      run_program("trace convert --format bailian --to-block-tokens 16 --out " + out + " " + file);
+  ASSERT_EQ(converted.exit_code, 0) << converted.output;
+  EXPECT_THAT(test_support::read_text(out), HasSubstr(R"("timestamp": 1500, "input_length": 48)"));
+  const ProgramResult stats = run_program("trace stats --json --block-tokens 16 " + out);
+  ASSERT_EQ(stats.exit_code, 0) << stats.output;
+  EXPECT_EQ(Json::parse(stats.output)["num_distinct_blocks"], 4);
+  EXPECT_EQ(run_program("trace convert --format bailian --to-block-tokens 24 --out " + out + " " + file).exit_code, 2);
+  EXPECT_EQ(run_program("trace convert --format bailian --to vllm --out " + out + " " + file).exit_code, 2)
+      << "no tokenizer";
+  EXPECT_THAT(run_program("trace stats --format parquet " + file).output, HasSubstr("mooncake, agentic, bailian"));
+}
+
 TEST(Commands, TheGeneratorMakesAReadableTrace) {
   const TemporaryFolder folder;
   const std::string file = (folder / "t.jsonl").string();

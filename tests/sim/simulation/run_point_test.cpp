@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "core/record/result_folder.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace reprefill::sim {
 namespace {
@@ -153,6 +154,46 @@ TEST(RunPoint, ReportsTheShareOfFinishedRequestsWhileItRuns) {
   EXPECT_GT(shares.front(), 0.0);
   EXPECT_LT(shares.front(), 0.5);
   EXPECT_LE(shares.back(), 1.0);
+}
+
+// ---- traces with small blocks ----
+
+std::string agentic_file(const test_support::TemporaryFolder& folder) {
+  const std::string file = (folder / "a.json").string();
+  std::string requests;
+  std::string ids;
+  int next_id = 0;
+  // Each turn has 3 blocks of 64 tokens more, and a few tokens behind them.
+  for (int turn = 1; turn <= 4; ++turn) {
+    for (int i = 0; i < 3; ++i, ++next_id) ids += fmt::format("{}{}", next_id > 0 ? ", " : "", next_id);
+    requests += fmt::format(R"({}{{"t": {}, "in": {}, "out": 20, "hash_ids": [{}]}})", turn > 1 ? "," : "", turn,
+                            turn * 192 + 10, ids);
+  }
+  test_support::write_text(file,
+                           R"({"block_size": 64, "hash_id_scope": "local", "tool_tokens": 0, "system_tokens": 0, )"
+                           R"("requests": [)" +
+                               requests + "]}");
+  return file;
+}
+
+TEST(RunPoint, AgenticTurnsFindWhatTheTurnsBeforeAppended) {
+  const test_support::TemporaryFolder folder;
+  Json scenario = trace_scenario("attention_store");
+  scenario["workload"] = {{"kind", "trace"}, {"format", "agentic"}, {"file", agentic_file(folder)}};
+  const Json row = OnePoint(scenario).row();
+  EXPECT_EQ(row["workload"]["measured_requests"], 4);
+  EXPECT_EQ(row["workload"]["mean_hit_tokens_trace_blocks"], (192 + 2 * 192 + 3 * 192) / 4.0);
+  EXPECT_EQ(OnePoint(scenario, {"workload.append=none"}).row()["workload"]["mean_hit_tokens_trace_blocks"], 0);
+}
+
+TEST(RunPoint, TraceBlocksSmallerThanTheStoresAreJoined) {
+  const test_support::TemporaryFolder folder;
+  Json scenario = trace_scenario("attention_store");
+  scenario["workload"] = {{"kind", "trace"}, {"format", "agentic"}, {"file", agentic_file(folder)}};
+  // Of 192, 384 and 576 stored tokens, whole blocks of 128 are found: 128, 384 and 512.
+  EXPECT_EQ(OnePoint(scenario, {"store_block_tokens=128"}).row()["workload"]["mean_hit_tokens_trace_blocks"],
+            (128 + 384 + 512) / 4.0);
+  EXPECT_THROW(OnePoint(scenario, {"store_block_tokens=96"}).row(), ConfigError);
 }
 
 }  // namespace
