@@ -3,6 +3,7 @@
 
 #include <array>
 #include <deque>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -34,6 +35,7 @@ struct SimulatedMachineOptions {
   const layout::StoreLayout* store_layout = nullptr;  // null: the system stores nothing
   std::function<std::uint32_t(SegmentId)> segment_tokens;
   Bytes staging{std::uint64_t{1} << 60};
+  bool stream_weights = false;  // every layer's weights come over the link, for every request
   bool noise = false;
   std::uint64_t seed = 0;
   std::uint64_t replica = 0;
@@ -78,6 +80,8 @@ class SimulatedMachine final : public pipeline::MachineCore {
   void drop(Read& read);
   void release_staging(Bytes size);
   Nanoseconds copy_time(pipeline::CopyRoute route, std::size_t num_pieces, Bytes bytes);
+  void land_in_gpu(LaneWork& op, pipeline::CopyRoute route);
+  pipeline::Op stream_weights(pipeline::OpContext context, Bytes size);
   Nanoseconds host_time(pipeline::HostTask task) const;
   Lane& lane_of(pipeline::CopyRoute route);
   void issue_lane(const boost::intrusive_ptr<LaneWork>& op, const pipeline::Deps& deps);
@@ -101,6 +105,8 @@ class SimulatedMachine final : public pipeline::MachineCore {
   layout::ReadPlan plan_;                  // reused
   record::QueueOccupancy occupancy_;
   std::array<BusyTime, record::kNumResources> busy_;
+  // Of each request in flight, with streamed weights: the layer before's, which lets the next weights come.
+  std::map<std::uint32_t, pipeline::Op> last_projection_;
 };
 
 }  // namespace reprefill::sim

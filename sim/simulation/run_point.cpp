@@ -84,16 +84,18 @@ Run::Run(const Point& point, SharedInputs& inputs, const RunOptions& options)
   environment_.max_in_flight = point.workload.max_in_flight();
   environment_.segment_tokens = [this](SegmentId segment) { return plan_->segment_tokens(segment); };
   system_ = make_system(point, environment_);
-  const SimulatedMachineOptions machine_options{.geometry = &point.geometry,
-                                                .profile = &point.profile,
-                                                .path = &point.path,
-                                                .importance = importance_.get(),
-                                                .store_layout = system_->store_layout(),
-                                                .segment_tokens = environment_.segment_tokens,
-                                                .staging = system_->staging(),
-                                                .noise = point.noise,
-                                                .seed = point.seed,
-                                                .replica = point.replica};
+  const SimulatedMachineOptions machine_options{
+      .geometry = &point.geometry,
+      .profile = &point.profile,
+      .path = &point.path,
+      .importance = importance_.get(),
+      .store_layout = system_->store_layout(),
+      .segment_tokens = environment_.segment_tokens,
+      .staging = system_->staging(),
+      .stream_weights = point.weights.placement == WeightPlacement::stream_from_host,
+      .noise = point.noise,
+      .seed = point.seed,
+      .replica = point.replica};
   machine_ = std::make_unique<SimulatedMachine>(simulation_, machine_options, *this);
   plan_ = make_request_plan(point, options.num_warmup, inputs,
                             [this](std::uint32_t tokens) { return machine_->recompute_time(tokens); });
@@ -292,7 +294,8 @@ void check_inputs(const Point& point, SharedInputs& inputs) {
                     "request has {}; set workspace_bytes higher or in_flight lower",
                     point.origin, point.label, longest, working_set.value, workspace.value));
   }
-  if (read > system->staging()) {
+  // Reads that land in GPU memory need no staging.
+  if (point.path.read_target == pipeline::ReadTarget::host && read > system->staging()) {
     throw ConfigError(
         fmt::format("{}: systems.{}.staging_bytes: a read of one layer of a request with {} stored tokens may take {} "
                     "bytes with alignment, found {}; set staging_bytes higher",

@@ -156,6 +156,58 @@ TEST(RunPoint, ReportsTheShareOfFinishedRequestsWhileItRuns) {
   EXPECT_LE(shares.back(), 1.0);
 }
 
+// ---- element sizes, streamed weights, reads that land in GPU memory ----
+
+TEST(RunPoint, OneByteKvHalvesTheBytes) {
+  const auto bytes = [](const char* set) {
+    return OnePoint(pool_scenario("attention_store"), {set, "workload.order=distinct", "workload.num_prefixes=30"})
+        .row()["bytes_per_request"]["logical_bytes"]
+        .get<double>();
+  };
+  EXPECT_EQ(bytes("kv_element_bytes=2"), 2 * bytes("kv_element_bytes=1"));
+}
+
+TEST(RunPoint, StreamedWeightsTakeAtLeastTheirWayOverTheLink) {
+  OnePoint streamed(pool_scenario("resident"), {"weights.placement=stream_from_host"});
+  const ModelGeometry& geometry = streamed.point().geometry;
+  const double seconds = static_cast<double>(geometry.layer_weight_bytes().value) * geometry.num_layers / 25e9;
+  const Json row = streamed.row();
+  const double ttft_ms = row["ttft"]["mean_ttft_ms"];
+  const double resident_ms = OnePoint(pool_scenario("resident")).row()["ttft"]["mean_ttft_ms"];
+  EXPECT_GT(ttft_ms, 1e3 * seconds);
+  EXPECT_LT(ttft_ms, 1e3 * seconds + resident_ms + geometry.num_layers * 0.02) << "copies and compute overlap";
+  EXPECT_EQ(row["bottleneck"], "link");
+}
+
+TEST(RunPoint, SmallerWeightsAreFasterWhereTheyAreWhatIsWaitedFor) {
+  const auto ttft = [](const char* bytes) {
+    return OnePoint(pool_scenario("resident"), {"weights.placement=stream_from_host", bytes})
+        .row()["ttft"]["mean_ttft_ms"]
+        .get<double>();
+  };
+  EXPECT_LT(ttft("weights.bytes_per_param=1"), 0.7 * ttft("weights.bytes_per_param=2"));
+}
+
+TEST(RunPoint, ReadsThatLandInGpuMemoryCopyOnlyWhatEntersTheHostTier) {
+  const auto row = [](const char* path, const char* system) {
+    return OnePoint(pool_scenario(system), {std::string("software_path=") + path, "gpu_cache=2 MB", "host_cache=4 MB",
+                                            "workload.order=distinct", "workload.num_prefixes=30"})
+        .row();
+  };
+  for (const char* system : {"attention_store", "as_h2o", "impress"}) {
+    const Json direct = row("direct", system);
+    const Json gds = row("gds", system);
+    EXPECT_EQ(gds["software_path"], "gds");
+    EXPECT_EQ(gds["bytes_per_request"], direct["bytes_per_request"]) << system << ": the path changes no decision";
+    EXPECT_EQ(gds["cache"]["decisions_digest"], direct["cache"]["decisions_digest"]) << system;
+    EXPECT_GT(direct["busy"]["link_h2d_gather"], 0.0) << system;
+    EXPECT_EQ(gds["busy"]["link_h2d_gather"], 0.0) << system << ": nothing hits, so nothing is copied to the GPU";
+    EXPECT_EQ(gds["busy"]["host_memory"], 0.0) << system;
+    EXPECT_GT(gds["busy"]["link_d2h"], 0.0) << system << ": the host tier is filled from the GPU";
+    EXPECT_LE(gds["ttft"]["mean_ttft_ms"], direct["ttft"]["mean_ttft_ms"]) << system;
+  }
+}
+
 // ---- traces with small blocks ----
 
 std::string agentic_file(const test_support::TemporaryFolder& folder) {
