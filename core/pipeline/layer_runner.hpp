@@ -27,6 +27,7 @@ class LayerRunner {
 
  private:
   void append_layer(int layer_idx, const Deps& projected);
+  void append_recomputed(const Op& after);
 
   Machine& machine_;
   Request& request_;

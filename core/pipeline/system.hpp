@@ -45,6 +45,8 @@ class System {
   virtual Bytes one_layer_working_set(std::uint32_t stored_tokens) const = 0;
   /// No read of one layer of such a request asks the device for more, alignment included: what staging must hold.
   virtual Bytes largest_read(std::uint32_t stored_tokens) const { return one_layer_working_set(stored_tokens); }
+  /// Own tokens attend to a part of the stored prefix only, so that their KV is approximate.
+  virtual bool prunes() const { return false; }
   /// With these parameters decisions or bytes depend on durations (design 4): results are flagged.
   virtual bool timing_dependent() const { return false; }
   virtual Bytes workspace() const { return Bytes{0}; }

@@ -156,6 +156,11 @@ const ParamTable<TraceSpec>& trace_params() {
                            .doc = "longer requests are dropped or truncated, and counted",
                            .source = "semantics 7: drop"});
     t.add(&P::append, {.name = "append", .doc = "new full blocks that are stored", .source = "semantics 1: suffix"});
+    t.add(&P::append_kv,
+          {.name = "append_kv",
+           .doc = "what a system that prunes stores: KV as it computed it, over the pruned prefix, or KV "
+                  "of a full prefill in the background, after the first token",
+           .source = "semantics 1: as_computed"});
     t.add(&P::max_requests, {.name = "max_requests",
                              .doc = "only the first so many; 0: all",
                              .source = "",

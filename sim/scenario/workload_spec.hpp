@@ -15,7 +15,8 @@ enum class RequestOrder : std::uint8_t { random, interleaved, blocked, distinct 
 enum class Arrivals : std::uint8_t { closed, poisson, target_utilisation };
 enum class InitialCache : std::uint8_t { cold, warm, steady };
 enum class SuffixDistribution : std::uint8_t { constant, uniform, lognormal };
-enum class Append : std::uint8_t { none, suffix };
+enum class Append : std::uint8_t { none, suffix, suffix_and_output };
+enum class AppendKv : std::uint8_t { as_computed, recompute_exact };
 enum class ContextLimit : std::uint8_t { trace, model };  // none but the trace's own; the model's position limit
 using traces::OverLimit;
 enum class PoolPreset : std::uint8_t { sst2, subj, trec, rte, rag, long_document_qa, custom };
@@ -55,6 +56,7 @@ struct TraceSpec {
   ChoiceOrCount<ContextLimit> context_limit;
   OverLimit over_limit = OverLimit::drop;
   Append append = Append::suffix;
+  AppendKv append_kv = AppendKv::as_computed;
   std::uint64_t max_requests = 0;  // 0: all
 };
 
@@ -107,8 +109,15 @@ struct EnumNames<sim::SuffixDistribution> {
 };
 template <>
 struct EnumNames<sim::Append> {
-  static constexpr std::pair<const char*, sim::Append> names[] = {{"none", sim::Append::none},
-                                                                  {"suffix", sim::Append::suffix}};
+  static constexpr std::pair<const char*, sim::Append> names[] = {
+      {"none", sim::Append::none},
+      {"suffix", sim::Append::suffix},
+      {"suffix_and_output", sim::Append::suffix_and_output}};
+};
+template <>
+struct EnumNames<sim::AppendKv> {
+  static constexpr std::pair<const char*, sim::AppendKv> names[] = {
+      {"as_computed", sim::AppendKv::as_computed}, {"recompute_exact", sim::AppendKv::recompute_exact}};
 };
 template <>
 struct EnumNames<sim::ContextLimit> {

@@ -9,6 +9,7 @@
 #include "core/base/random.hpp"
 #include "traces/importance/recorded_importance.hpp"
 #include "traces/importance/synthetic_importance.hpp"
+#include "traces/workload/output_blocks.hpp"
 #include "traces/workload/replay.hpp"
 #include "traces/workload/trace_convert.hpp"
 #include "traces/workload/trace_format.hpp"
@@ -70,7 +71,7 @@ class PrefixPoolPlan final : public RequestPlan {
   std::uint64_t num_prefixes() const override { return num_prefixes_; }
   bool open_arrivals() const override { return spec_.arrivals != Arrivals::closed; }
 
-  void resolve(std::uint64_t index, pipeline::Request& request) override {
+  void resolve(std::uint64_t index, pipeline::Request& request, bool) override {
     const PlannedRequest& planned = requests_[index];
     request.task = planned.prefix;
     request.stored_tokens = stored_tokens_;
@@ -144,6 +145,7 @@ class TracePlan final : public RequestPlan {
       mine_.push_back(&request);
     }
     if (mine_.empty()) throw ConfigError("workload.file: no request of the trace is left to replay");
+    if (spec_.append == Append::suffix_and_output) find_outputs();
     count_working_set();
   }
 
@@ -164,7 +166,7 @@ class TracePlan final : public RequestPlan {
   std::uint64_t num_truncated() const override { return replay_.num_truncated; }
   std::optional<double> time_factor() const override { return factor_; }
 
-  void resolve(std::uint64_t index, pipeline::Request& request) override {
+  void resolve(std::uint64_t index, pipeline::Request& request, bool system_prunes) override {
     const traces::TraceRequest& planned = mine_[index]->request;
     request.prompt_tokens = planned.input_tokens;
     // Turns of one conversation share the second block; a prompt without a whole block shares nothing.
@@ -178,13 +180,42 @@ class TracePlan final : public RequestPlan {
     request.hit_trace_tokens = stored.num_tokens;
     if (request.stored_tokens == request.prompt_tokens) recompute_last_block(request);
     request.own_tokens = request.prompt_tokens - request.stored_tokens;
-    const auto fresh = full.subspan(stored.num_blocks);
-    if (spec_.append == Append::none || fresh.empty()) return;
-    const SegmentId segment = tree_.insert(stored, fresh);
-    request.append = pipeline::AppendPlan{.segment = segment, .num_tokens = tree_.info(segment).num_tokens};
+    count_approximate_tokens(request);
+    if (spec_.append != Append::none) append_blocks(index, full, request, system_prunes);
   }
 
  private:
+  void count_approximate_tokens(pipeline::Request& request) const {
+    for (const SegmentSpan& span : request.stored_prefix) {
+      if (is_approximate_[span.segment.value]) request.account.approximate_tokens_reused += span.num_tokens;
+    }
+  }
+
+  /// Stores the full blocks of the prompt, and of the output if so asked, that are not stored yet.
+  void append_blocks(std::uint64_t index, std::span<const std::uint64_t> full, pipeline::Request& request,
+                     bool system_prunes) {
+    std::vector<std::uint64_t> blocks(full.begin(), full.end());
+    if (!outputs_.empty()) blocks.insert(blocks.end(), outputs_[index].begin(), outputs_[index].end());
+    const cache::Match stored = tree_.match(blocks);
+    const auto fresh = std::span<const std::uint64_t>(blocks).subspan(stored.num_blocks);
+    if (fresh.empty()) return;
+    const SegmentId segment = tree_.insert(stored, fresh);
+    const bool over_pruned = system_prunes && request.stored_tokens > 0;
+    const bool recompute = over_pruned && spec_.append_kv == AppendKv::recompute_exact;
+    is_approximate_.resize(segment.value + 1);
+    is_approximate_[segment.value] = !recompute && (over_pruned || request.account.approximate_tokens_reused > 0);
+    const auto end = static_cast<std::uint32_t>(blocks.size() * trace_->block_tokens());
+    request.append = pipeline::AppendPlan{.segment = segment,
+                                          .num_tokens = tree_.info(segment).num_tokens,
+                                          .recompute_tokens = recompute ? std::max(request.prompt_tokens, end) : 0};
+  }
+
+  void find_outputs() {
+    std::vector<traces::TraceRequest> requests;
+    for (const traces::ReplayRequest* request : mine_) requests.push_back(request->request);
+    outputs_ = traces::output_block_ids(requests, trace_->block_tokens());
+  }
+
   /// At least one token must be computed: a prompt that is stored to its end computes its last store block again.
   void recompute_last_block(pipeline::Request& request) const {
     request.stored_tokens -= store_block_tokens_;
@@ -202,10 +233,13 @@ class TracePlan final : public RequestPlan {
   void count_working_set() {
     cache::SegmentTree seen(trace_->block_tokens());
     std::uint64_t tokens = 0;
-    for (const traces::ReplayRequest* request : mine_) {
-      const auto full = request->request.block_ids.first(request->request.input_tokens / trace_->block_tokens());
-      const cache::Match match = seen.match(full);
-      const auto fresh = full.subspan(match.num_blocks);
+    for (std::size_t i = 0; i < mine_.size(); ++i) {
+      const traces::TraceRequest& request = mine_[i]->request;
+      const auto full = request.block_ids.first(request.input_tokens / trace_->block_tokens());
+      std::vector<std::uint64_t> blocks(full.begin(), full.end());
+      if (!outputs_.empty()) blocks.insert(blocks.end(), outputs_[i].begin(), outputs_[i].end());
+      const cache::Match match = seen.match(blocks);
+      const auto fresh = std::span<const std::uint64_t>(blocks).subspan(match.num_blocks);
       if (fresh.empty()) continue;
       seen.insert(match, fresh);
       tokens += fresh.size() * trace_->block_tokens();
@@ -218,6 +252,8 @@ class TracePlan final : public RequestPlan {
   traces::Replay replay_;
   std::vector<const traces::ReplayRequest*> mine_;
   cache::SegmentTree tree_;
+  std::vector<bool> is_approximate_;                 // by segment
+  std::vector<std::vector<std::uint64_t>> outputs_;  // of each request; empty unless outputs are stored
   std::uint32_t store_block_tokens_;
   Bytes kv_bytes_per_token_;
   Bytes working_set_;

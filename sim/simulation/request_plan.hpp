@@ -31,7 +31,8 @@ class RequestPlan {
   virtual std::uint64_t num_requests() const = 0;
   virtual PlannedRequest planned(std::uint64_t index) const = 0;
   /// Resolves a request at its admission: its stored prefix as of now, and what it will append.
-  virtual void resolve(std::uint64_t index, pipeline::Request& request) = 0;
+  /// `system_prunes`: what the request computes and appends is approximate where it has a stored prefix.
+  virtual void resolve(std::uint64_t index, pipeline::Request& request, bool system_prunes) = 0;
   virtual std::uint32_t segment_tokens(SegmentId segment) const = 0;
   /// Bytes of all stored prefixes that the run may touch, K and V, one copy.
   virtual Bytes working_set() const = 0;

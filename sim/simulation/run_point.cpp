@@ -162,7 +162,7 @@ void Run::start(std::uint64_t index, Nanoseconds arrival) {
   active.measured = index >= options_.num_warmup;
   active.request.id = static_cast<std::uint32_t>(index);
   active.request.importance_id = index;
-  plan_->resolve(index, active.request);
+  plan_->resolve(index, active.request, system_->prunes());
   if (!system_->reuses_prefix()) {
     active.request.own_tokens = active.request.prompt_tokens;
     active.request.stored_tokens = 0;

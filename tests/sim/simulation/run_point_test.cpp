@@ -156,6 +156,80 @@ TEST(RunPoint, ReportsTheShareOfFinishedRequestsWhileItRuns) {
   EXPECT_LE(shares.back(), 1.0);
 }
 
+// ---- what is appended, and what of it is approximate ----
+
+/// Three turns of one conversation: 128, 256 and 384 prompt tokens in blocks of 64, each answered with 64 tokens, with
+/// which the next prompt goes on.
+Json three_turns(const test_support::TemporaryFolder& folder, const char* system) {
+  const std::string file = (folder / "turns.jsonl").string();
+  test_support::write_text(
+      file, R"({"timestamp": 0, "input_length": 128, "output_length": 64, "hash_ids": [1, 2]})"
+            "\n"
+            R"({"timestamp": 9000, "input_length": 256, "output_length": 64, "hash_ids": [1, 2, 3, 4]})"
+            "\n"
+            R"({"timestamp": 19000, "input_length": 384, "output_length": 64, "hash_ids": [1, 2, 3, 4, 5, 6]})"
+            "\n");
+  Json scenario = trace_scenario(system);
+  scenario["workload"] = {{"kind", "trace"}, {"block_tokens", 64}, {"file", file}};
+  return scenario;
+}
+
+TEST(Append, OutputsAreFoundByThePromptsThatGoOnWithThem) {
+  const test_support::TemporaryFolder folder;
+  const auto hits = [&](const char* append) {
+    return OnePoint(three_turns(folder, "attention_store"), {std::string("workload.append=") + append})
+        .row()["workload"]["mean_hit_tokens_trace_blocks"]
+        .get<double>();
+  };
+  EXPECT_EQ(hits("none"), 0);
+  EXPECT_EQ(hits("suffix"), (128 + 256) / 3.0);
+  EXPECT_EQ(hits("suffix_and_output"), (192 + 320) / 3.0);
+}
+
+TEST(Append, OutputsAreWrittenToo) {
+  const test_support::TemporaryFolder folder;
+  const auto appended = [&](const char* append) {
+    return 3 * OnePoint(three_turns(folder, "attention_store"), {std::string("workload.append=") + append})
+                   .row()["bytes_per_request"]["appended_bytes"]
+                   .get<double>();
+  };
+  const double per_token = 12'288;  // of Qwen2.5-0.5B (reference 1.1)
+  EXPECT_EQ(appended("suffix"), 384 * per_token);
+  EXPECT_EQ(appended("suffix_and_output"), 448 * per_token);
+}
+
+TEST(Append, KvComputedOverAPrunedPrefixIsApproximateAndCountedWhenReused) {
+  const test_support::TemporaryFolder folder;
+  const auto reused = [&](const char* system, const std::vector<std::string>& sets) {
+    return OnePoint(three_turns(folder, system), sets).row()["efficiency"]["approximate_tokens_reused"].get<double>();
+  };
+  for (const char* system : {"contiguous_kv", "impress", "as_h2o"}) {
+    // The first turn has no prefix, so its 128 tokens are exact; the second's 128 are not, and the third reuses them.
+    EXPECT_EQ(reused(system, {"budget=0.25"}), 128 / 3.0) << system;
+    EXPECT_EQ(reused(system, {"budget=0.25", "workload.append=suffix_and_output"}), 128 / 3.0)
+        << system << ": 192 exact and 128 approximate tokens";
+    EXPECT_EQ(reused(system, {"budget=1"}), 0) << system << " keeps everything";
+    EXPECT_EQ(reused(system, {"budget=0.25", "workload.append_kv=recompute_exact"}), 0) << system;
+  }
+  EXPECT_EQ(reused("attention_store", {}), 0);
+}
+
+TEST(Append, ExactKvCostsComputeInTheBackgroundAndDelaysTheNextRequestOnly) {
+  const test_support::TemporaryFolder folder;
+  const Json scenario = three_turns(folder, "contiguous_kv");
+  const Json computed = OnePoint(scenario, {"budget=0.25"}).row();
+  const Json exact = OnePoint(scenario, {"budget=0.25", "workload.append_kv=recompute_exact"}).row();
+  EXPECT_EQ(exact["bytes_per_request"], computed["bytes_per_request"]) << "the same blocks are stored";
+  EXPECT_LT(exact["ttft"]["mean_ttft_ms"], computed["ttft"]["mean_ttft_ms"])
+      << "ten seconds between turns are enough, and its writes come behind the first token, not beside reads";
+  EXPECT_GT(exact["busy"]["gpu_compute"].get<double>(), computed["busy"]["gpu_compute"].get<double>());
+  // With turns at once, the next one waits for what it reuses.
+  const Json hurried = OnePoint(scenario, {"budget=0.25", "workload.time_scale=0.000001"}).row();
+  const Json hurried_exact =
+      OnePoint(scenario, {"budget=0.25", "workload.time_scale=0.000001", "workload.append_kv=recompute_exact"}).row();
+  EXPECT_GT(hurried_exact["ttft"]["mean_ttft_ms"], hurried["ttft"]["mean_ttft_ms"]);
+}
+
 // ---- element sizes, streamed weights, reads that land in GPU memory ----
 
 TEST(RunPoint, OneByteKvHalvesTheBytes) {
