@@ -14,6 +14,7 @@ struct Environment {
 };
 Environment find_environment(const char* program);
 
+void add_append_error(CLI::App& app, const Environment& environment);
 void add_eval(CLI::App& app, const Environment& environment);
 void add_run(CLI::App& app, const Environment& environment);
 void add_tokenize(CLI::App& app, const Environment& environment);
