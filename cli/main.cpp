@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
     cli::add_merge(app, environment);
     cli::add_run(app, environment);
     cli::add_eval(app, environment);
+    cli::add_append_error(app, environment);
     cli::add_tokenize(app, environment);
     cli::add_simulate(app, environment);
     cli::add_explain(app, environment);

@@ -184,9 +184,10 @@ void add_run(CLI::App& app, const Environment&) {
                     "JSONL: prompt | prefix and suffix | messages | ids; optional id, max_tokens");
   input->require_option(1);
   verb->add_flag("--chat", options->chat, "Put the prompt into the model's chat template");
-  verb->add_option("--system", options->systems,
-                   "Rows of `reprefill systems`, apart by commas, one after the other with caches of their own; or all: "
-                   "but presets, and oracle without --selections (default contiguous_kv)")
+  verb->add_option(
+          "--system", options->systems,
+          "Rows of `reprefill systems`, apart by commas, one after the other with caches of their own; or all: "
+          "but presets, and oracle without --selections (default contiguous_kv)")
       ->delimiter(',');
   verb->add_option("--set", options->sets, "key=value: a parameter of the systems that have it, as in a scenario");
   verb->add_option("--path", options->path, "Software path: direct (default) or prototype");

@@ -15,6 +15,7 @@ struct Environment {
 };
 Environment find_environment(const char* program);
 
+void add_append_error(CLI::App& app, const Environment& environment);
 void add_eval(CLI::App& app, const Environment& environment);
 void add_explain(CLI::App& app, const Environment& environment);
 void add_run(CLI::App& app, const Environment& environment);

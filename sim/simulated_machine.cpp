@@ -83,9 +83,10 @@ class SimulatedMachine::LaneWork : public OpState, public Work, public LaneClien
   Nanoseconds duration{0};
   std::vector<boost::intrusive_ptr<Read>> sources;  // of a copy: whose staging it frees
   bool dropped = false;
+  bool in_place = false;  // nothing to do: the bytes are where they should go
 
   void run() override {
-    if (!dropped) {
+    if (!dropped && !in_place) {
       lane->enqueue(*this, activity, duration);
       return;
     }
@@ -240,7 +241,7 @@ ReadOp SimulatedMachine::read(OpContext context, PieceList pieces, ReadPriority 
       plan_);
   op->requested = op->span.bytes = plan_.requested_bytes;
   op->num_requests = plan_.requests.size();
-  if (demand) op->staging = plan_.requested_bytes;
+  if (demand && path.read_target == ReadTarget::host) op->staging = plan_.requested_bytes;
   op->requests.reserve(plan_.requests.size());
   for (const layout::ReadRequest& request : plan_.requests) {
     // Segments lie somewhere on the stripe: their number decides where.
@@ -360,6 +361,7 @@ Op SimulatedMachine::copy(OpContext context, PieceList pieces, CopyRoute route, 
                  : op->span.resource == record::Resource::link_h2d_gather                   ? Activity::gather
                                                                                             : Activity::h2d;
   op->duration = copy_time(route, pieces.keys.size(), pieces.bytes);
+  if (options_.path->read_target == ReadTarget::gpu) land_in_gpu(*op, route);
   if (route == CopyRoute::staging_to_gpu_demand || route == CopyRoute::staging_to_host_tier) {
     for (const Op& dependency : deps) {
       auto* read = dynamic_cast<Read*>(dependency.get());
@@ -372,6 +374,34 @@ Op SimulatedMachine::copy(OpContext context, PieceList pieces, CopyRoute route, 
   return op;
 }
 
+/// With reads that land in GPU memory nothing is copied to it, and the host tier is filled from it.
+void SimulatedMachine::land_in_gpu(LaneWork& op, CopyRoute route) {
+  if (route == CopyRoute::staging_to_gpu_demand || route == CopyRoute::staging_to_gpu_prefetch) {
+    op.in_place = true;
+    op.span.bytes = Bytes{0};
+  } else if (route == CopyRoute::staging_to_host_tier) {
+    const LinkProfile& link = options_.profile->link;
+    op.lane = &gpu_to_host_;
+    op.activity = Activity::d2h;
+    op.span.resource = record::Resource::link_d2h;
+    op.duration = link_noise_.apply(link.copy_latency + transfer_time(op.span.bytes, link.copy_bandwidth));
+  }
+}
+
+/// Weights on their way to the GPU, double-buffered: a layer's go while the layer before computes, which has begun when
+/// its projection is done. Null where weights are resident.
+Op SimulatedMachine::stream_weights(OpContext context, Bytes size) {
+  if (!options_.stream_weights) return nullptr;
+  auto op = make_op<LaneWork>(this, simulation_, OpKind::copy, context, record::Operation::copy,
+                              record::Resource::link_h2d_copy, size);
+  op->lane = &host_to_gpu_.lane(0);
+  op->activity = Activity::h2d;
+  const LinkProfile& link = options_.profile->link;
+  op->duration = link_noise_.apply(link.copy_latency + transfer_time(size, link.copy_bandwidth));
+  issue(op, Deps(last_projection_[context.request]));
+  return op;
+}
+
 // ---- compute ----
 
 Op SimulatedMachine::project(OpContext context, TokenRange range, const Deps& deps) {
@@ -380,7 +410,16 @@ Op SimulatedMachine::project(OpContext context, TokenRange range, const Deps& de
   op->lane = &gpu_;
   const Nanoseconds launch = range.first == 0 ? options_.path->launch_overhead_per_layer : Nanoseconds{0};
   op->duration = gpu_noise_.apply(model_.overhead() + launch + model_.gemm(costs_.project(range.count)));
-  issue(op, deps);
+  if (!options_.stream_weights) {
+    issue(op, deps);
+    return op;
+  }
+  Deps all = deps;
+  if (range.first == 0) {
+    all.add(stream_weights(context, options_.geometry->layer_weight_bytes()));
+    last_projection_[context.request] = op;
+  }
+  issue(op, all);
   return op;
 }
 
@@ -437,6 +476,7 @@ Op SimulatedMachine::first_token(OpContext context, const Deps& deps) {
   op->lane = &gpu_;
   op->duration =
       gpu_noise_.apply(model_.overhead() + model_.gemm(costs_.first_token())) + options_.profile->host.first_token_cost;
+  last_projection_.erase(context.request);
   issue(op, deps);
   return op;
 }
@@ -528,6 +568,10 @@ Nanoseconds SimulatedMachine::recompute_time(std::uint32_t prompt_tokens) const 
     const std::uint32_t count = std::min(kBlock, prompt_tokens - first);
     layer += model_.overhead() * 2 + model_.gemm(costs_.project(count)) + model_.gemm(costs_.attend_linear(count)) +
              model_.attention(costs_.attend_attention(count, first, 0, 0));
+  }
+  if (options_.stream_weights) {
+    layer =
+        std::max(layer, transfer_time(options_.geometry->layer_weight_bytes(), options_.profile->link.copy_bandwidth));
   }
   return layer * options_.geometry->num_layers + model_.overhead() + model_.gemm(costs_.first_token());
 }

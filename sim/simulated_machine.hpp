@@ -3,6 +3,7 @@
 
 #include <array>
 #include <deque>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -34,6 +35,7 @@ struct SimulatedMachineOptions {
   const layout::StoreLayout* store_layout = nullptr;  // null: the system stores nothing
   std::function<std::uint32_t(SegmentId)> segment_tokens;
   Bytes staging{std::uint64_t{1} << 60};
+  bool stream_weights = false;  // every layer's weights come over the link, for every request
   bool noise = false;
   std::uint64_t seed = 0;
   std::uint64_t replica = 0;
@@ -94,6 +96,8 @@ class SimulatedMachine final : public pipeline::MachineCore {
   void drop(Read& read);
   void release_staging(Bytes size);
   Nanoseconds copy_time(pipeline::CopyRoute route, std::size_t num_pieces, Bytes bytes);
+  void land_in_gpu(LaneWork& op, pipeline::CopyRoute route);
+  pipeline::Op stream_weights(pipeline::OpContext context, Bytes size);
   Nanoseconds host_time(pipeline::HostTask task) const;
   Lane& lane_of(pipeline::CopyRoute route);
   void issue_lane(const boost::intrusive_ptr<LaneWork>& op, const pipeline::Deps& deps);
@@ -120,6 +124,8 @@ class SimulatedMachine final : public pipeline::MachineCore {
   std::vector<Decoding> decoding_;
   std::size_t decoding_in_step_ = 0;  // the leading ones; the others joined since
   std::uint64_t num_decode_steps_ = 0;
+  // Of each request in flight, with streamed weights: the layer before's, which lets the next weights come.
+  std::map<std::uint32_t, pipeline::Op> last_projection_;
 };
 
 }  // namespace reprefill::sim

@@ -32,6 +32,7 @@ class LayerRunner {
 
  private:
   void append_layer(int layer_idx, const Deps& projected);
+  void append_recomputed(const Op& after);
   Deps project_range(int layer_idx, TokenRange range, const Deps& before);
   Op attend_range(int layer_idx, TokenRange range, const KvView& view, const Deps& ready);
   TokenRange behind_front() const {

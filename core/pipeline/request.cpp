@@ -33,6 +33,7 @@ RequestAccount& RequestAccount::operator+=(const RequestAccount& other) {
   kv_tokens_kept += other.kv_tokens_kept;
   kv_tokens_stored += other.kv_tokens_stored;
   appended += other.appended;
+  approximate_tokens_reused += other.approximate_tokens_reused;
   return *this;
 }
 

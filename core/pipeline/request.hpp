@@ -44,6 +44,8 @@ struct RequestAccount {
   std::uint64_t kv_tokens_stored = 0;
 
   Bytes appended;
+  // Of the stored prefix: tokens whose KV was computed over a pruned one, or over such tokens (semantics 1).
+  std::uint64_t approximate_tokens_reused = 0;
 
   RequestAccount& operator+=(const RequestAccount& other);
   bool operator==(const RequestAccount&) const = default;
@@ -53,6 +55,9 @@ struct RequestAccount {
 struct AppendPlan {
   SegmentId segment;
   std::uint32_t num_tokens = 0;
+  /// KV is computed again by a full prefill of so many tokens, after the first token, and that is what is stored; 0: KV
+  /// is stored as the request computed it.
+  std::uint32_t recompute_tokens = 0;
 };
 
 struct Request {

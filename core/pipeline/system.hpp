@@ -55,6 +55,8 @@ class System {
   virtual Bytes one_layer_working_set(std::uint32_t stored_tokens) const = 0;
   /// No read of one layer of such a request asks the device for more, alignment included: what staging must hold.
   virtual Bytes largest_read(std::uint32_t stored_tokens) const { return one_layer_working_set(stored_tokens); }
+  /// Own tokens attend to a part of the stored prefix only, so that their KV is approximate.
+  virtual bool prunes() const { return false; }
   /// With these parameters decisions or bytes depend on durations (design 4): results are flagged.
   virtual bool timing_dependent() const { return false; }
   virtual Bytes workspace() const { return Bytes{0}; }
@@ -67,7 +69,7 @@ struct SystemEntry {
   std::string doc;
   bool timing_dependent = false;
   bool needs_selections = false;  // known before a request: `run` needs a trace of them
-  bool is_preset = false;  // of another system's code; a store has its layout only if asked
+  bool is_preset = false;         // of another system's code; a store has its layout only if asked
   /// Reads and checks params (for errors and `check`), giving the resolved ones.
   std::function<Json(const JsonValue& params, PathKind)> resolve;
   std::function<std::unique_ptr<System>(const Json& resolved, const SystemEnvironment&)> make;

@@ -152,6 +152,9 @@ Bytes Session::Impl::stored_payload() const {
 
 /// Staging is locked memory: no more of it than the longest stored path can fill, and one layer's largest read.
 void Session::Impl::open_reads(const SessionOptions& wanted) {
+  if (environment.path.read_target == pipeline::ReadTarget::gpu) {
+    throw ConfigError("software path: found reads that land in GPU memory (gds); the engine has prototype and direct");
+  }
   std::uint64_t longest = 0;
   for (std::uint32_t i = 0; i < store->num_segments(); ++i) {
     std::uint64_t tokens = 0;

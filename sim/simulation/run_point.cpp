@@ -98,16 +98,18 @@ Run::Run(const Point& point, SharedInputs& inputs, const RunOptions& options)
   environment_.importance = importance_.get();
   environment_.segment_tokens = [this](SegmentId segment) { return plan_->segment_tokens(segment); };
   system_ = make_system(point, environment_);
-  const SimulatedMachineOptions machine_options{.geometry = &point.geometry,
-                                                .profile = &point.profile,
-                                                .path = &point.path,
-                                                .importance = importance_.get(),
-                                                .store_layout = system_->store_layout(),
-                                                .segment_tokens = environment_.segment_tokens,
-                                                .staging = system_->staging(),
-                                                .noise = point.noise,
-                                                .seed = point.seed,
-                                                .replica = point.replica};
+  const SimulatedMachineOptions machine_options{
+      .geometry = &point.geometry,
+      .profile = &point.profile,
+      .path = &point.path,
+      .importance = importance_.get(),
+      .store_layout = system_->store_layout(),
+      .segment_tokens = environment_.segment_tokens,
+      .staging = system_->staging(),
+      .stream_weights = point.weights.placement == WeightPlacement::stream_from_host,
+      .noise = point.noise,
+      .seed = point.seed,
+      .replica = point.replica};
   machine_ = std::make_unique<SimulatedMachine>(simulation_, machine_options, *this);
   plan_ = make_request_plan(point, options.num_warmup, inputs,
                             [this](std::uint32_t tokens) { return machine_->recompute_time(tokens); });
@@ -197,7 +199,7 @@ pipeline::Request Run::resolve(RequestPlan& plan, std::uint64_t index) const {
   pipeline::Request request;
   request.id = static_cast<std::uint32_t>(index);
   request.importance_id = index;
-  plan.resolve(index, request);
+  plan.resolve(index, request, system_->prunes());
   if (!system_->reuses_prefix()) {
     request.own_tokens = request.prompt_tokens;
     request.stored_tokens = 0;
@@ -337,7 +339,7 @@ void check_inputs(const Point& point, SharedInputs& inputs) {
   std::uint32_t longest = stored_tokens_of(point.workload.pool.prefix_tokens, point.store_block_tokens);
   if (point.workload.is_trace) {
     longest = 0;
-    for (const traces::TraceRequest& request : inputs.trace(point.workload.trace.file, point.origin)->requests()) {
+    for (const traces::TraceRequest& request : inputs.trace(point)->requests()) {
       longest = std::max(longest, request.input_tokens);
     }
     make_request_plan(point, 0, inputs, [](std::uint32_t) { return Nanoseconds{1}; });
@@ -358,7 +360,8 @@ void check_inputs(const Point& point, SharedInputs& inputs) {
                     "request has {}; set workspace_bytes higher or in_flight lower",
                     point.origin, point.label, longest, working_set.value, workspace.value));
   }
-  if (read > system->staging()) {
+  // Reads that land in GPU memory need no staging.
+  if (point.path.read_target == pipeline::ReadTarget::host && read > system->staging()) {
     throw ConfigError(
         fmt::format("{}: systems.{}.staging_bytes: a read of one layer of a request with {} stored tokens may take {} "
                     "bytes with alignment, found {}; set staging_bytes higher",

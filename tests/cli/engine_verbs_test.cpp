@@ -201,6 +201,28 @@ TEST_F(EngineVerbs, AReplayedRunMakesTheDecisionsOfTheRecordedOne) {
   EXPECT_EQ(a["requests"][0]["ids"], b["requests"][0]["ids"]);
 }
 
+TEST_F(EngineVerbs, AppendErrorFollowsTheTurnsOfAConversation) {
+  std::string lines;
+  for (const char* more : {"", " and more and more and more and more and more and more and more and more and more"}) {
+    lines += Json{{"prompt", prefix_text('a') + more}}.dump() + "\n";
+  }
+  const std::string turns = (folder_ / "turns.jsonl").string();
+  write_text(turns, lines);
+  const std::string command = "append-error --threads 2 --model " + path("model") + " --turns " + turns + " --stores ";
+  const ProgramResult result =
+      run_program(command + (folder_ / "s").string() + " --set budget=0.25 --json 2>/dev/null");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  const Json json = Json::parse(result.output.substr(result.output.find('{')));
+  ASSERT_EQ(json["turns"].size(), 2u);
+  EXPECT_EQ(json["turns"][0]["stored_tokens"], 0);
+  EXPECT_EQ(json["turns"][0]["appended_tokens"], 192);
+  EXPECT_EQ(json["turns"][1]["stored_tokens"], 192);
+  EXPECT_EQ(json["turns"][0]["relative_error_of_keys"]["mean"], 0.0);
+  EXPECT_GT(json["turns"][1]["relative_error_of_keys"]["mean"].get<double>(), 0.0);
+  expect_refused(run_program(command + (folder_ / "s").string()), "expected a new or empty one");
+  expect_refused(run_program(command + (folder_ / "t").string() + " --system recompute"), "stores nothing");
+}
+
 TEST_F(EngineVerbs, MistakesOfRunAreExplained) {
   expect_refused(run_program("run --model /nowhere --system recompute --prompt x"), "/nowhere");
   expect_refused(run_program("run --system recompute --prompt x"), "--model");

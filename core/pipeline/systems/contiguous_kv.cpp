@@ -108,6 +108,7 @@ class ContiguousKv final : public TieredSystem {
   bool pins_identification_keys() const override { return keys_.pins_all(); }
 
   /// Keys of a whole layer for scoring, and the chosen chunks of one layer.
+  bool prunes() const override { return !params_.budget.is_everything(); }
   Bytes one_layer_working_set(std::uint32_t stored_tokens) const override {
     const std::uint64_t chunks = divide_rounding_up(stored_tokens, params_.chunk_tokens);
     return stored_tokens * tensor_bytes_per_token() +

@@ -19,6 +19,7 @@ class Oracle final : public TieredSystem {
   Oracle(const OracleParams& params, const SystemEnvironment& environment)
       : Oracle(params, environment, std::make_shared<cache::FutureUses>()) {}
 
+  bool prunes() const override { return !params_.budget.is_everything(); }
   bool foresees() const override { return true; }
   void foresee(const Request& request) override {
     const PrefixUnits blocks(request.stored_prefix, load_.kv_layout.block_tokens);
