@@ -51,16 +51,19 @@ def row_of(label, requests):
     }
 
 
-def measure(options, prefix_tokens, path, system, budget):
+def measure(options, prefix_tokens, path, systems, budget):
+    """One process, so that the weights are loaded once: a row for each system."""
     work = options.work / f"{prefix_tokens}"
-    arguments = ["run", "--model", options.model, "--device", options.device, "--store", work / "store", "--system", system,
-                 "--path", path, "--json", "--requests", work / ("resident.jsonl" if system == "resident" else "cold.jsonl")]
-    if system in BUDGETED:
+    warm = systems == ["resident"]
+    arguments = ["run", "--model", options.model, "--device", options.device, "--store", work / "store", "--system",
+                 ",".join(systems), "--path", path, "--json", "--requests", work / ("resident.jsonl" if warm else "cold.jsonl")]
+    if BUDGETED & set(systems):
         arguments += ["--set", f"budget={budget}", "--selections", options.selections]
-    requests = json.loads(run(options, *arguments))["requests"]
-    counted = requests[len(requests) // 2:] if system == "resident" else requests[1:]
-    label = f"{system} {budget}" if system in BUDGETED else system
-    return row_of(f"{prefix_tokens} {path} {label}", counted)
+    reports = json.loads(run(options, *arguments))
+    for system, report in zip(systems, reports if len(systems) > 1 else [reports]):
+        requests = report["requests"]
+        counted = requests[len(requests) // 2:] if warm else requests[1:]
+        yield row_of(f"{prefix_tokens} {path} {system}{' ' + budget if system in BUDGETED else ''}", counted)
 
 
 def prepare(options, prefix_tokens):
@@ -98,14 +101,18 @@ def main():
     print("| prefix, path, system | " + " | ".join(columns) + " |\n| --- |" + " ---: |" * len(columns), flush=True)
     for prefix_tokens in map(int, options.prefixes.split(",")):
         prepare(options, prefix_tokens)
+        wanted = options.systems.split(",")
+        runs = [("direct", [system], "") for system in wanted if system == "resident"]
         for path in options.paths.split(","):
-            for system in options.systems.split(","):
-                if system in ("resident", "recompute") and path == "prototype":
-                    continue
-                for budget in options.budgets.split(",") if system in BUDGETED else [""]:
-                    row = measure(options, prefix_tokens, path, system, budget)
-                    rows.append(row)
-                    print(f"| {row['label']} | " + " | ".join(f"{row[key]:.2f}" for key in columns) + " |", flush=True)
+            for number, budget in enumerate(options.budgets.split(",")):
+                # What has no budget is measured with the first one; `recompute` does the same on both paths.
+                runs.append((path, [system for system in wanted if system in BUDGETED or
+                                    (number == 0 and system != "resident" and (system != "recompute" or path == "direct"))],
+                             budget))
+        for path, systems, budget in runs:
+            for row in measure(options, prefix_tokens, path, systems, budget):
+                rows.append(row)
+                print(f"| {row['label']} | " + " | ".join(f"{row[key]:.2f}" for key in columns) + " |", flush=True)
     if options.json:
         pathlib.Path(options.json).write_text(json.dumps(rows, indent=1))
 
