@@ -147,8 +147,8 @@ TEST_F(EngineVerbs, SeveralSystemsAnswerOneAfterTheOtherAndTakeTheParametersThat
   ASSERT_EQ(reports.size(), 2u);
   EXPECT_EQ(reports[0]["resolved"]["system"], "attention_store");
   EXPECT_EQ(reports[1]["resolved"]["params"]["budget"], "0.5");
-  // recompute, resident, attention_store, hybrid, as_h2o, impress, contiguous_kv; not oracle, nor presets.
-  EXPECT_EQ(Json::parse(run(prompt() + "--json --max-tokens 1 --system all").output).size(), 7u);
+  // recompute, resident, attention_store, as_h2o, impress, contiguous_kv; not oracle, nor presets.
+  EXPECT_EQ(Json::parse(run(prompt() + "--json --max-tokens 1 --system all").output).size(), 6u);
   const std::string both = prompt() + "--system impress,as_h2o ";
   expect_refused(run(both + "--set budgt=0.5"), "budgt: none of the systems");
   expect_refused(run(both + "--timeline t.json"), "--timeline");
