@@ -35,6 +35,7 @@ struct SimulatedMachineOptions {
   std::function<std::uint32_t(SegmentId)> segment_tokens;
   Bytes staging{std::uint64_t{1} << 60};
   bool noise = false;
+  bool model_error = false;  // with noise: each device is a little off in the whole replica, as its residuals say
   std::uint64_t seed = 0;
   std::uint64_t replica = 0;
 };
