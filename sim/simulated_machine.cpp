@@ -168,6 +168,16 @@ class SimulatedMachine::Select final : public SelectResult, public Work, public 
   }
 };
 
+namespace {
+
+Noise noise_of(const SimulatedMachineOptions& options, double sigma, const char* device) {
+  if (!options.noise) return {};
+  return Noise(sigma, options.seed, options.replica, device,
+               options.model_error ? Noise::Spread::and_model_error : Noise::Spread::each_operation);
+}
+
+}  // namespace
+
 SimulatedMachine::SimulatedMachine(Simulation& simulation, const SimulatedMachineOptions& options,
                                    MachineObserver& observer)
     : simulation_(simulation),
@@ -176,11 +186,10 @@ SimulatedMachine::SimulatedMachine(Simulation& simulation, const SimulatedMachin
       model_(options.profile->gpu),
       costs_(*options.geometry),
       interference_(simulation, options.profile->interference),
-      gpu_noise_(options.noise ? options.profile->gpu.residual_sigma : 0, options.seed, options.replica, "noise/gpu"),
-      link_noise_(options.noise ? options.profile->link.residual_sigma : 0, options.seed, options.replica,
-                  "noise/link"),
+      gpu_noise_(noise_of(options, options.profile->gpu.residual_sigma, "noise/gpu")),
+      link_noise_(noise_of(options, options.profile->link.residual_sigma, "noise/link")),
       ssd_(interference_, options.profile->ssd, options.profile->host, *options.path,
-           Noise(options.noise ? options.profile->ssd.residual_sigma : 0, options.seed, options.replica, "noise/ssd")),
+           noise_of(options, options.profile->ssd.residual_sigma, "noise/ssd")),
       gpu_(interference_, Activity::gemm),
       host_to_gpu_(interference_, {Activity::h2d, Activity::gather}),
       gpu_to_host_(interference_, Activity::d2h),

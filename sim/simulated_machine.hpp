@@ -37,6 +37,7 @@ struct SimulatedMachineOptions {
   Bytes staging{std::uint64_t{1} << 60};
   bool stream_weights = false;  // every layer's weights come over the link, for every request
   bool noise = false;
+  bool model_error = false;  // with noise: each device is a little off in the whole replica, as its residuals say
   std::uint64_t seed = 0;
   std::uint64_t replica = 0;
 };
