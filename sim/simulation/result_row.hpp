@@ -10,7 +10,7 @@
 namespace reprefill::sim {
 
 /// Of the keys of a row: a sweep does not go on with rows of another version.
-inline constexpr int kRowSchemaVersion = 2;
+inline constexpr int kRowSchemaVersion = 3;
 
 struct RowInputs {
   const Point& point;

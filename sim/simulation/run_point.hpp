@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "core/record/span.hpp"
@@ -12,9 +13,10 @@ namespace reprefill::sim {
 
 struct RunOptions {
   std::uint64_t num_warmup = 0;
-  bool stop_when_full = false;                     // of a fill run: ends when both tiers have been full
-  bool keep_spans = false;                         // every span of the measured requests, for a timeline
-  const std::atomic<bool>* interrupted = nullptr;  // polled; throws Interrupted
+  bool stop_when_full = false;                                // of a fill run: ends when both tiers have been full
+  std::optional<std::uint64_t> range_replica = std::nullopt;  // durations drawn from residuals: prediction_range.hpp
+  bool keep_spans = false;                                    // every span of the measured requests, for a timeline
+  const std::atomic<bool>* interrupted = nullptr;             // polled; throws Interrupted
   // Called now and then on the running thread: finished requests over all.
   std::function<void(double share)> on_progress = nullptr;
 };

@@ -6,6 +6,7 @@
 
 #include "core/base/progress.hpp"
 #include "core/record/timeline.hpp"
+#include "sim/simulation/prediction_range.hpp"
 #include "sim/simulation/result_row.hpp"
 #include "sim/sweep/parallel_runner.hpp"
 #include "sim/sweep/summary.hpp"
@@ -104,7 +105,7 @@ SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::R
       continue;
     }
     todo.push_back(&point);
-    costs.push_back(estimated_cost(point, inputs));
+    costs.push_back(estimated_cost(point, inputs) * static_cast<double>(1 + point.range_replicas));
   }
   if (!todo.empty()) {
     const WarmUp warm_up(scenario, inputs, options, interrupted);
@@ -119,12 +120,13 @@ SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::R
             const std::lock_guard lock(mutex);
             progress.update(index, share);
           };
-          RunResult result = run_point(point, inputs,
-                                       {.num_warmup = warm_up.of(point),
-                                        .stop_when_full = false,
-                                        .keep_spans = wants_timeline,
-                                        .interrupted = &interrupted,
-                                        .on_progress = on_progress});
+          // The row's own run, then those of its range: each is as long.
+          const double own_share = 1.0 / static_cast<double>(1 + point.range_replicas);
+          RunOptions run{.num_warmup = warm_up.of(point), .keep_spans = wants_timeline, .interrupted = &interrupted};
+          run.on_progress = [&](double share) { on_progress(own_share * share); };
+          RunResult result = run_point(point, inputs, run);
+          run.on_progress = [&](double share) { on_progress(own_share + (1 - own_share) * share); };
+          result.row["range"] = prediction_range(point, inputs, run);
           result.row["scenario"] = scenario.name;
           if (wants_timeline) record::write_timeline(folder.path() / "timeline.json", result.spans);
           if (folder.row(point.index) == nullptr) folder.append_row(point.index, inputs_hash(point), result.row);
