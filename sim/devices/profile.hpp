@@ -80,6 +80,8 @@ struct Profile {
 
   /// Pairs without a measured factor count as 1; a row says how many.
   int num_missing_interference_pairs() const;
+  /// Some device's durations have a spread.
+  bool has_residuals() const { return gpu.residual_sigma > 0 || ssd.residual_sigma > 0 || link.residual_sigma > 0; }
 };
 
 /// Reads the scenario's `profile`: a name, a path, or {"name"?, "gpu", "ssd", "link", "host"} where a part is the name

@@ -16,7 +16,8 @@ namespace {
 const std::vector<std::string> kTopLevelKeys = {
     "schema_version", "name",     "description",        "model",         "profile",          "software_path",
     "systems",        "workload", "importance",         "axes",          "zipped_axes",      "repeats",
-    "seed",           "noise",    "store_block_tokens", "mass_requests", "kv_element_bytes", "weights"};
+    "seed",           "noise",    "store_block_tokens", "mass_requests", "kv_element_bytes", "weights",
+    "keep_requests",  "range_replicas"};
 constexpr int kSchemaVersion = 1;
 constexpr std::size_t kMaxPoints = 1'000'000;
 
@@ -253,6 +254,10 @@ Point Reader::resolve_point(const SystemSpec& system, const Json& scenario_json,
   point.store_block_tokens = static_cast<std::uint32_t>(integer("store_block_tokens", 64, 1, 65536, "tokens"));
   point.mass_requests = static_cast<std::uint64_t>(integer("mass_requests", 32, 0, 1'000'000, "requests"));
   point.noise = root.has("noise") && root.key("noise").as_bool();
+  point.keep_requests = root.has("keep_requests") && root.key("keep_requests").as_bool();
+  // Assumed residuals of a datasheet profile say nothing of how far it is off: only on request.
+  const std::int64_t range_replicas = point.profile.hypothetical || !point.profile.has_residuals() ? 0 : 20;
+  point.range_replicas = static_cast<std::uint64_t>(integer("range_replicas", range_replicas, 0, 10'000, "replicas"));
   point.system_params = system.entry->resolve(JsonValue(params, origin_, system.path + ".params"), point.path.kind);
   check_point(point, JsonValue(params, origin_, system.path + ".params"));
 
@@ -270,6 +275,8 @@ Point Reader::resolve_point(const SystemSpec& system, const Json& scenario_json,
   resolved["store_block_tokens"] = point.store_block_tokens;
   resolved["noise"] = point.noise;
   resolved["mass_requests"] = point.mass_requests;
+  resolved["keep_requests"] = point.keep_requests;
+  resolved["range_replicas"] = point.range_replicas;
   resolved["seed"] = point.seed;
   return point;
 }
@@ -430,7 +437,9 @@ Json scenario_schema() {
                           {"store_block_tokens", {{"type", "integer"}, {"minimum", 1}}},
                           {"mass_requests", {{"type", "integer"}, {"minimum", 0}}},
                           {"kv_element_bytes", {{"enum", {1, 2}}}},
-                          {"weights", object_of(weights_params().infos())}};
+                          {"weights", object_of(weights_params().infos())},
+                          {"keep_requests", {{"type", "boolean"}}},
+                          {"range_replicas", {{"type", "integer"}, {"minimum", 0}}}};
   return schema;
 }
 

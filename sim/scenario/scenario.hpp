@@ -50,6 +50,8 @@ struct Point {
   std::uint32_t store_block_tokens = 64;
   bool noise = false;
   std::uint64_t mass_requests = 32;
+  bool keep_requests = false;        // the row lists the TTFT of every measured request
+  std::uint64_t range_replicas = 0;  // behind the row's prediction range; 0: none
 };
 
 struct Scenario {

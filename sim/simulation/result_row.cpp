@@ -131,6 +131,7 @@ Json make_result_row(const RowInputs& in) {
   row["ttft"] = record::ttft_statistics(ttft_ms, {.requests_in_flight = in.point.workload.max_in_flight(),
                                                   .noise = in.point.noise,
                                                   .open_arrivals = in.plan.open_arrivals()});
+  if (in.point.keep_requests) row["requests"] = {{"ttft_ms", ttft_ms}};
   row["bottleneck"] = record::name_of(record::bottleneck(s.time));
   row["time_ms"] = time_per_request(in, num_requests);
   row["identification_ms"] = to_milliseconds(s.time.identification) / num_requests;

@@ -5,6 +5,7 @@
 #include <list>
 #include <utility>
 
+#include "core/base/random.hpp"
 #include "core/pipeline/mass_meter.hpp"
 #include "core/pipeline/request.hpp"
 #include "sim/simulated_machine.hpp"
@@ -41,6 +42,12 @@ struct WaitingRequest {
   pipeline::RequestAccount account;
   std::vector<record::Span> spans;
 };
+
+/// Requests are those of the point's replica in all replicas of its range; only durations are drawn anew.
+std::uint64_t noise_replica(const Point& point, const RunOptions& options) {
+  if (!options.range_replica) return point.replica;
+  return combine64(combine64(point.replica, hash_name("range")), *options.range_replica);
+}
 
 class Run final : public MachineObserver, private Timer {
  public:
@@ -107,9 +114,10 @@ Run::Run(const Point& point, SharedInputs& inputs, const RunOptions& options)
       .segment_tokens = environment_.segment_tokens,
       .staging = system_->staging(),
       .stream_weights = point.weights.placement == WeightPlacement::stream_from_host,
-      .noise = point.noise,
+      .noise = point.noise || options.range_replica,
+      .model_error = options.range_replica.has_value(),
       .seed = point.seed,
-      .replica = point.replica};
+      .replica = noise_replica(point, options)};
   machine_ = std::make_unique<SimulatedMachine>(simulation_, machine_options, *this);
   plan_ = make_request_plan(point, options.num_warmup, inputs,
                             [this](std::uint32_t tokens) { return machine_->recompute_time(tokens); });

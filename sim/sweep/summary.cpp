@@ -18,6 +18,8 @@ constexpr Figure kFigures[] = {
     {"median_ttft_ms", "/ttft/median_ttft_ms"},
     {"p95_ttft_ms", "/ttft/p95_ttft_ms"},
     {"p99_ttft_ms", "/ttft/p99_ttft_ms"},
+    {"range_low_ms", "/range/mean_ttft_ms/low"},
+    {"range_high_ms", "/range/mean_ttft_ms/high"},
     {"requested_bytes_per_request", "/bytes_per_request/requested_bytes"},
     {"amplification_payload", "/efficiency/amplification_payload"},
     {"tokens_loaded_per_token_selected", "/efficiency/tokens_loaded_per_token_selected"},
@@ -103,9 +105,12 @@ std::string result_table(const std::vector<Json>& rows, const std::vector<std::s
   const std::vector<Json> settings = summarise_replicas(rows);
   const bool has_p95 = std::any_of(settings.begin(), settings.end(),
                                    [](const Json& setting) { return !setting["p95_ttft_ms"].is_null(); });
+  const bool has_range = std::any_of(settings.begin(), settings.end(),
+                                     [](const Json& setting) { return !setting["range_low_ms"].is_null(); });
   std::vector<std::string> header = {"system"};
   header.insert(header.end(), axis_names.begin(), axis_names.end());
   header.emplace_back("TTFT ms");
+  if (has_range) header.emplace_back("90 % range");
   if (has_p95) header.emplace_back("P95 ms");
   for (const char* column : {"read MB", "amplif.", "kept", "GPU hit", "host hit", "mass", "bottleneck"}) {
     header.emplace_back(column);
@@ -118,6 +123,12 @@ std::string result_table(const std::vector<Json>& rows, const std::vector<std::s
     const bool timing_dependent = setting["timing_dependent"].get<bool>();
     line.push_back(number(setting["mean_ttft_ms"], "{:.1f}") + (timing_dependent ? " ~" : "") +
                    (backlogged ? " !" : ""));
+    if (has_range) {
+      line.push_back(setting["range_low_ms"].is_null()
+                         ? "-"
+                         : fmt::format("{} .. {}", number(setting["range_low_ms"], "{:.1f}"),
+                                       number(setting["range_high_ms"], "{:.1f}")));
+    }
     if (has_p95) line.push_back(number(setting["p95_ttft_ms"], "{:.1f}"));
     line.push_back(number(Json(setting["requested_bytes_per_request"].get<double>() / 1e6), "{:.1f}"));
     line.push_back(number(setting["amplification_payload"], "{:.2f}"));

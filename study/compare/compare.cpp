@@ -169,7 +169,9 @@ class CompareJob {
   }
 
   Json row_of(const sim::Point& point, const PointComparison& comparison) const {
-    Json row = {{"point", point.index},
+    Json row = {{"schema_version", kCompareSchemaVersion},
+                {"kind", "compare"},
+                {"point", point.index},
                 {"label", point.label},
                 {"system", point.system},
                 {"axes", point.axes},

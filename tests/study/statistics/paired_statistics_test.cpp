@@ -1,4 +1,4 @@
-#include "study/eval/paired_statistics.hpp"
+#include "study/statistics/paired_statistics.hpp"
 
 #include <gtest/gtest.h>
 
