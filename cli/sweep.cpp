@@ -18,6 +18,7 @@ struct SweepVerbOptions {
   bool quiet = false;
   bool json = false;
   bool markdown = false;
+  bool strict = false;
   std::optional<std::size_t> timeline;
 };
 
@@ -29,11 +30,12 @@ void print_result(const sim::SweepSummary& summary, const sim::Scenario& scenari
   }
   const auto form = options.markdown ? sim::TableForm::markdown : sim::TableForm::text;
   fmt::print("{}", sim::result_table(summary.rows, scenario.axis_names, form));
-  bool hypothetical = false, backlogged = false, timing_dependent = false, without_p95 = false;
+  bool hypothetical = false, backlogged = false, timing_dependent = false, without_p95 = false, extrapolated = false;
   for (const Json& row : summary.rows) {
     hypothetical |= row.at("profile_kind") == "hypothetical";
     backlogged |= row.at("verdict") == "BACKLOGGED";
     timing_dependent |= row.at("timing_dependent").get<bool>();
+    extrapolated |= row.at("operation_shapes").at("extrapolated").get<std::uint64_t>() > 0;
     without_p95 |= row.at("ttft").contains("p95_note");
   }
   fmt::print("\n{} points", summary.rows.size());
@@ -41,6 +43,11 @@ void print_result(const sim::SweepSummary& summary, const sim::Scenario& scenari
   fmt::print(" in {:.1f} s on {} cores, {:.1f} M events/s. Results: {}\n", summary.wall_s, options.jobs,
              static_cast<double>(summary.num_events) / summary.wall_s / 1e6, out.string());
   if (hypothetical) fmt::print("The profile is hypothetical: datasheet numbers and assumptions, no measurement.\n");
+  if (extrapolated) {
+    fmt::print(
+        "Some operations have shapes outside what the profile measured (operation_shapes.extrapolated of a row): a "
+        "roofline goes on from there. --strict refuses them.\n");
+  }
   if (backlogged) fmt::print("! BACKLOGGED: requests arrived faster than they were served; not a steady TTFT.\n");
   if (without_p95) fmt::print("P95 is not given with one request in flight and noise off: it is nearly the mean.\n");
   if (timing_dependent) fmt::print("~ bytes and cache decisions depend on durations; compare distributions only.\n");
@@ -75,7 +82,7 @@ void run(SweepVerbOptions options, const Environment& environment) {
   const sim::InterruptGuard interrupt;
   record::ResultFolder folder(out, resolved, mode);
   const sim::SweepSummary summary = sim::run_sweep(
-      scenario, inputs, folder, {.jobs = options.jobs, .timeline_point = options.timeline, .quiet = options.quiet},
+      scenario, inputs, folder, {.jobs = options.jobs, .timeline_point = options.timeline, .quiet = options.quiet, .strict = options.strict},
       interrupt.flag());
   print_result(summary, scenario, options, out);
 }
@@ -95,6 +102,7 @@ void add_sweep(CLI::App& app, const Environment& environment) {
       verb->add_flag("--resume", options->resume, "Go on with an interrupted sweep: nothing lost, nothing repeated");
   verb->add_flag("--force", options->force, "Replace the results in the folder")->excludes(resume);
   verb->add_option("--timeline", options->timeline, "Also write timeline.json (Chrome trace) of this point");
+  verb->add_flag("--strict", options->strict, "Refuse points that ask the profile for shapes outside what it measured");
   verb->add_flag("--quiet", options->quiet, "No progress");
   verb->add_flag("--json", options->json, "Print the summary as JSON");
   verb->add_flag("--markdown", options->markdown, "Print the table as Markdown");

@@ -4,13 +4,14 @@
 #include <array>
 
 #include "core/pipeline/system.hpp"
+#include "sim/devices/operation_model.hpp"
 #include "sim/simulation/request_plan.hpp"
 #include "sim/simulation/request_statistics.hpp"
 
 namespace reprefill::sim {
 
 /// Of the keys of a row: a sweep does not go on with rows of another version.
-inline constexpr int kRowSchemaVersion = 2;
+inline constexpr int kRowSchemaVersion = 3;
 
 struct RowInputs {
   const Point& point;
@@ -18,6 +19,7 @@ struct RowInputs {
   const RequestPlan& plan;
   pipeline::System& system;
   const cache::DecisionLog& decisions;
+  const OperationModel& operations;
   std::uint64_t num_warmup = 0;
   std::array<Nanoseconds, record::kNumResources> busy{};
   Nanoseconds measured_time{0};

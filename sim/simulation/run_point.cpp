@@ -251,6 +251,7 @@ RunResult Run::result() {
                    .plan = *plan_,
                    .system = *system_,
                    .decisions = decisions_,
+                   .operations = machine_->operation_model(),
                    .num_warmup = options_.num_warmup,
                    .busy = {},
                    .measured_time = simulation_.now() - measured_from_};

@@ -88,6 +88,20 @@ double estimated_cost(const Point& point, const SharedInputs&) {
   return requests * tokens * point.geometry.num_layers * (weight == kWeight.end() ? 1.0 : weight->second);
 }
 
+namespace {
+
+void refuse_extrapolated(const Point& point, const Json& row) {
+  const Json& shapes = row.at("operation_shapes");
+  if (shapes.at("extrapolated") == 0) return;
+  throw ConfigError(fmt::format(
+      "point {} ({}): {} of {} operations of {} have shapes outside what profile {} measured ({}); --strict refuses "
+      "them. Calibrate with --model for this model, or take --strict away",
+      point.index, point.label, shapes.at("extrapolated").dump(), shapes.at("operations").dump(), point.geometry.name,
+      point.profile.name, shapes.at("model").get<std::string>()));
+}
+
+}  // namespace
+
 SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::ResultFolder& folder,
                        const SweepOptions& options, const std::atomic<bool>& interrupted) {
   const auto start = std::chrono::steady_clock::now();
@@ -125,6 +139,7 @@ SweepSummary run_sweep(const Scenario& scenario, SharedInputs& inputs, record::R
                                         .keep_spans = wants_timeline,
                                         .interrupted = &interrupted,
                                         .on_progress = on_progress});
+          if (options.strict) refuse_extrapolated(point, result.row);
           result.row["scenario"] = scenario.name;
           if (wants_timeline) record::write_timeline(folder.path() / "timeline.json", result.spans);
           if (folder.row(point.index) == nullptr) folder.append_row(point.index, inputs_hash(point), result.row);

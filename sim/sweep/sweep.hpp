@@ -14,6 +14,7 @@ struct SweepOptions {
   std::size_t jobs = 1;
   std::optional<std::size_t> timeline_point;  // writes timeline.json of this point
   bool quiet = false;
+  bool strict = false;  // ConfigError for a point with operations outside what the profile measured
 };
 
 struct SweepSummary {
