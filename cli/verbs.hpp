@@ -19,6 +19,7 @@ void add_run(CLI::App& app, const Environment& environment);
 void add_tokenize(CLI::App& app, const Environment& environment);
 void add_simulate(CLI::App& app, const Environment& environment);
 void add_sweep(CLI::App& app, const Environment& environment);
+void add_calibrate(CLI::App& app, const Environment& environment);
 void add_check(CLI::App& app, const Environment& environment);
 void add_trace(CLI::App& app, const Environment& environment);
 void add_systems(CLI::App& app, const Environment& environment);

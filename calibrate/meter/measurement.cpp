@@ -121,7 +121,7 @@ class Rounds {
 
 bool is_done(const Measured& cell, const StoppingRule& rule) {
   const auto count = static_cast<int>(cell.values[0].size());
-  if (count < rule.min_samples) return false;
+  if (count < rule.min_samples) return count >= rule.fewest && cell.spent_s >= rule.cap_s;
   return count >= rule.max_samples || cell.spent_s >= rule.cap_s || largest_uncertainty(cell) <= rule.target;
 }
 

@@ -48,7 +48,8 @@ class Cell {
 /// for (design 9).
 struct StoppingRule {
   int warm_up = 1;            // samples that are thrown away at a cell's first turn
-  int min_samples = 7;        // never fewer, whatever the clock says
+  int min_samples = 7;        // before anything else is asked
+  int fewest = 3;             // of a cell whose cap is over before it has min_samples: seconds-long ones
   int max_samples = 200;      // never more
   double target = 0.01;       // uncertainty of the median (95 %), relative
   double cap_s = 2;           // spent on one cell, warm-up included

@@ -6,6 +6,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "core/base/files.hpp"
 #include "core/base/nearest_name.hpp"
 
 namespace reprefill::sim {
@@ -295,10 +296,22 @@ const ParamTable<HostProfile>& host_profile_params() {
   return table;
 }
 
+std::string bundle_digest(std::string_view model_text) {
+  return fmt::format("{:016x}", XXH3_64bits(model_text.data(), model_text.size()));
+}
+
 Json read_bundle(const std::filesystem::path& bundle) {
   Json all = Json::object();
   all["meta"] = read_json_file(bundle / "meta.json");
-  all["model"] = read_json_file(bundle / "model.json");
+  const FileContents model = read_whole_file(bundle / "model.json", 0);
+  if (all["meta"].is_object() && all["meta"].contains("model_digest") &&
+      all["meta"]["model_digest"] != bundle_digest(model.text())) {
+    throw ConfigError(fmt::format(
+        "{}: is not what was measured: its digest is {}, meta.json has {}. Calibrate again, or, for numbers of your own, "
+        "`reprefill profile derive`",
+        (bundle / "model.json").string(), bundle_digest(model.text()), all["meta"]["model_digest"].dump()));
+  }
+  all["model"] = parse_json(model.text(), (bundle / "model.json").string());
   return all;
 }
 

@@ -110,7 +110,10 @@ const ParamTable<SsdProfile>& ssd_profile_params();
 const ParamTable<LinkProfile>& link_profile_params();
 const ParamTable<HostProfile>& host_profile_params();
 
-/// The bundle's files as they are, sources included.
+/// Of model.json's text, as meta.json's `model_digest` keeps it.
+std::string bundle_digest(std::string_view model_text);
+/// The bundle's files as they are, sources included. Throws ConfigError where model.json is not the text that meta.json
+/// has the digest of (only measured bundles have one).
 Json read_bundle(const std::filesystem::path& bundle);
 std::vector<std::string> shipped_profiles(const std::filesystem::path& folder);
 
