@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
     cli::add_trace(app, environment);
     cli::add_systems(app, environment);
     cli::add_profile(app, environment);
+    cli::add_calibrate(app, environment);
     cli::add_plot(app, environment);
     cli::add_report(app, environment);
     cli::add_figures(app, environment);

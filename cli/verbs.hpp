@@ -26,6 +26,7 @@ void add_simulate(CLI::App& app, const Environment& environment);
 /// On the threads of this process, or on `ranks`.
 void add_sweep(CLI::App& app, const Environment& environment, sim::Distributor* ranks = nullptr);
 void add_merge(CLI::App& app, const Environment& environment);
+void add_calibrate(CLI::App& app, const Environment& environment);
 void add_check(CLI::App& app, const Environment& environment);
 void add_trace(CLI::App& app, const Environment& environment);
 void add_systems(CLI::App& app, const Environment& environment);

@@ -183,7 +183,7 @@ SimulatedMachine::SimulatedMachine(Simulation& simulation, const SimulatedMachin
     : simulation_(simulation),
       options_(options),
       observer_(observer),
-      model_(options.profile->gpu),
+      model_(options.profile->gpu, *options.geometry),
       costs_(*options.geometry),
       interference_(simulation, options.profile->interference),
       gpu_noise_(noise_of(options, options.profile->gpu.residual_sigma, "noise/gpu")),
@@ -418,7 +418,7 @@ Op SimulatedMachine::project(OpContext context, TokenRange range, const Deps& de
                               record::Resource::gpu_compute);
   op->lane = &gpu_;
   const Nanoseconds launch = range.first == 0 ? options_.path->launch_overhead_per_layer : Nanoseconds{0};
-  op->duration = gpu_noise_.apply(model_.overhead() + launch + model_.gemm(costs_.project(range.count)));
+  op->duration = gpu_noise_.apply(launch + model_.project(range.count));
   if (!options_.stream_weights) {
     issue(op, deps);
     return op;
@@ -442,9 +442,8 @@ ScoreOp SimulatedMachine::score(OpContext context, const Request& request, const
   const bool probes = spec.grouping == traces::HeadGrouping::probe_heads;
   const int query_heads = probes ? num_groups : geometry.num_query_heads;
   const int kv_heads = probes ? divide_rounding_up(num_groups, geometry.group_size()) : geometry.num_kv_heads;
-  Nanoseconds duration = model_.overhead() + model_.attention(costs_.score(request.own_tokens, request.stored_tokens,
-                                                                           query_heads, kv_heads));
-  if (spec.repeats_projection) duration += model_.overhead() + model_.gemm(costs_.project(request.own_tokens));
+  Nanoseconds duration = model_.score(request.own_tokens, request.stored_tokens, query_heads, kv_heads);
+  if (spec.repeats_projection) duration += model_.project(request.own_tokens);
   op->duration = gpu_noise_.apply(duration);
   issue(op, deps);
   return op;
@@ -473,7 +472,7 @@ Op SimulatedMachine::attend(OpContext context, const Request& request, TokenRang
   const Nanoseconds linear = model_.gemm(costs_.attend_linear(range.count));
   const Nanoseconds attention = model_.attention(costs_.attend_attention(range.count, range.first, k_tokens, v_tokens));
   op->activity = attention > linear ? Activity::attention : Activity::gemm;
-  op->duration = gpu_noise_.apply(model_.overhead() + linear + attention);
+  op->duration = gpu_noise_.apply(model_.attend(range.count, range.first, k_tokens, v_tokens));
   if (range.first + range.count == request.own_tokens) observer_.on_attend(request, context.layer_idx, view);
   issue(op, deps);
   return op;
@@ -484,7 +483,7 @@ Op SimulatedMachine::first_token(OpContext context, const Deps& deps) {
                               record::Resource::gpu_compute);
   op->lane = &gpu_;
   op->duration =
-      gpu_noise_.apply(model_.overhead() + model_.gemm(costs_.first_token())) + options_.profile->host.first_token_cost;
+      gpu_noise_.apply(model_.first_token()) + options_.profile->host.first_token_cost;
   last_projection_.erase(context.request);
   issue(op, deps);
   return op;
@@ -571,18 +570,18 @@ Op SimulatedMachine::host(OpContext context, HostTask task, const Deps& deps) {
 }
 
 Nanoseconds SimulatedMachine::recompute_time(std::uint32_t prompt_tokens) const {
+  OperationModel model = model_;  // a question, not an operation of the run: it does not count
   constexpr std::uint32_t kBlock = 2048;
   Nanoseconds layer{0};
   for (std::uint32_t first = 0; first < prompt_tokens; first += kBlock) {
     const std::uint32_t count = std::min(kBlock, prompt_tokens - first);
-    layer += model_.overhead() * 2 + model_.gemm(costs_.project(count)) + model_.gemm(costs_.attend_linear(count)) +
-             model_.attention(costs_.attend_attention(count, first, 0, 0));
+    layer += model.project(count) + model.attend(count, first, 0, 0);
   }
   if (options_.stream_weights) {
     layer =
         std::max(layer, transfer_time(options_.geometry->layer_weight_bytes(), options_.profile->link.copy_bandwidth));
   }
-  return layer * options_.geometry->num_layers + model_.overhead() + model_.gemm(costs_.first_token());
+  return layer * options_.geometry->num_layers + model.first_token();
 }
 
 }  // namespace reprefill::sim

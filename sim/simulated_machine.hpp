@@ -70,6 +70,9 @@ class SimulatedMachine final : public pipeline::MachineCore {
   /// How long the resource has served something until now.
   Nanoseconds busy_time(record::Resource resource) const;
 
+  /// Where durations of operations come from, and how many were asked for beyond what was measured.
+  const OperationModel& operation_model() const { return model_; }
+
   /// The compute time of a full prefill on an idle machine: what utilisation is measured in (semantics 7).
   Nanoseconds recompute_time(std::uint32_t prompt_tokens) const;
 

@@ -43,6 +43,15 @@ Json identity(const RowInputs& in) {
   return row;
 }
 
+/// A measured bundle has tables for some models; the others, and shapes outside the tables, are extrapolated.
+Json operation_shapes(const RowInputs& in) {
+  const bool any_tables = !in.point.profile.gpu.operations->empty();
+  return {{"model", in.operations.is_measured() ? "table" : any_tables ? "roofline (model not measured)" : "roofline"},
+          {"operations", in.operations.num_queries()},
+          {"extrapolated", in.operations.is_measured() ? in.operations.num_extrapolated()
+                                                       : any_tables ? in.operations.num_queries() : 0}};
+}
+
 Json workload(const RowInputs& in, double num_requests) {
   const RequestStatistics& s = in.statistics;
   Json json = Json::object();
@@ -132,6 +141,7 @@ Json make_result_row(const RowInputs& in) {
                                                   .noise = in.point.noise,
                                                   .open_arrivals = in.plan.open_arrivals()});
   if (in.point.keep_requests) row["requests"] = {{"ttft_ms", ttft_ms}};
+  row["operation_shapes"] = operation_shapes(in);
   row["bottleneck"] = record::name_of(record::bottleneck(s.time));
   row["time_ms"] = time_per_request(in, num_requests);
   row["identification_ms"] = to_milliseconds(s.time.identification) / num_requests;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "core/pipeline/system.hpp"
+#include "sim/devices/operation_model.hpp"
 #include "sim/simulation/request_plan.hpp"
 #include "sim/simulation/request_statistics.hpp"
 
@@ -18,6 +19,7 @@ struct RowInputs {
   const RequestPlan& plan;
   pipeline::System& system;
   const cache::DecisionLog& decisions;
+  const OperationModel& operations;
   std::uint64_t num_warmup = 0;
   std::uint64_t num_decode_steps = 0;
   std::array<Nanoseconds, record::kNumResources> busy{};

@@ -326,6 +326,7 @@ RunResult Run::result() {
                    .plan = *plan_,
                    .system = *system_,
                    .decisions = decisions_,
+                   .operations = machine_->operation_model(),
                    .num_warmup = options_.num_warmup,
                    .num_decode_steps = machine_->num_decode_steps(),
                    .busy = {},

@@ -20,6 +20,16 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+void refuse_extrapolated(const Point& point, const Json& row) {
+  const Json& shapes = row.at("operation_shapes");
+  if (shapes.at("extrapolated") == 0) return;
+  throw ConfigError(fmt::format(
+      "point {} ({}): {} of {} operations of {} have shapes outside what profile {} measured ({}); --strict refuses "
+      "them. Calibrate with --model for this model, or take --strict away",
+      point.index, point.label, shapes.at("extrapolated").dump(), shapes.at("operations").dump(), point.geometry.name,
+      point.profile.name, shapes.at("model").get<std::string>()));
+}
+
 class Sweep {
  public:
   Sweep(const Scenario& scenario, SharedInputs& inputs, record::ResultFolder* folder, const SweepOptions& options,
@@ -126,6 +136,7 @@ class Sweep {
     run.on_progress = [&](double share) { on_progress(own_share + (1 - own_share) * share); };
     result.row["range"] = prediction_range(point, inputs_, run);
     result.row["scenario"] = scenario_.name;
+    if (options_.strict) refuse_extrapolated(point, result.row);
     if (wants_timeline) record::write_timeline(folder_->path() / "timeline.json", result.spans);
     return {
         {"row", std::move(result.row)}, {"events", result.num_events}, {"virtual_s", to_seconds(result.virtual_time)}};
