@@ -25,6 +25,7 @@ void run(const DiffVerbOptions& options) {
   fmt::print("{}", study::diff_table(result, options.markdown));
   fmt::print("\nA: {}\nB: {}\nPaired by {}.", options.a, options.b,
              result.pair_by == study::PairBy::request ? "request" : "point and replica");
+  for (const std::string& change : result.changed_axes) fmt::print(" {}.", change);
   const std::size_t alone = result.only_in_a.size() + result.only_in_b.size();
   if (alone > 0) fmt::print(" {} points are in one result only.", alone);
   if (result.unpaired_samples > 0) fmt::print(" {} numbers have no partner.", result.unpaired_samples);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "core/base/text_table.hpp"
 
@@ -46,11 +47,46 @@ void require_same_schema(const ResultSamples& a, const ResultSamples& b) {
                   a.kind, a.schema_version, b.kind, b.schema_version));
 }
 
-std::vector<std::string> keys_of(const ResultSamples& samples) {
-  std::vector<std::string> keys;
-  for (const ResultPoint& point : samples.points) keys.push_back(point.key);
-  return keys;
+std::string text_of(const Json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+
+/// The only value of an axis over all points that have it; null where there are several, or none.
+Json single_value(const ResultSamples& samples, const std::string& axis) {
+  Json only = nullptr;
+  for (const ResultPoint& point : samples.points) {
+    if (!point.axes.contains(axis)) continue;
+    if (!only.is_null() && only != point.axes[axis]) return nullptr;
+    only = point.axes[axis];
+  }
+  return only;
 }
+
+/// Names points alike in both results.
+class PointKeys {
+ public:
+  PointKeys(const ResultSamples& a, const ResultSamples& b) {
+    for (const ResultSamples* samples : {&a, &b}) {
+      for (const ResultPoint& point : samples->points) {
+        for (const auto& [axis, value] : point.axes.items()) add(axis, single_value(a, axis), single_value(b, axis));
+      }
+    }
+  }
+  std::string operator()(const ResultPoint& point) const {
+    std::string key = point.label;
+    for (const auto& [axis, value] : point.axes.items()) {
+      if (!left_out_.contains(axis)) key += fmt::format(" {}={}", axis, text_of(value));
+    }
+    return key;
+  }
+  const std::vector<std::string>& changed() const { return changed_; }
+
+ private:
+  void add(const std::string& axis, const Json& in_a, const Json& in_b) {
+    if (in_a.is_null() || in_b.is_null() || in_a == in_b || !left_out_.insert(axis).second) return;
+    changed_.push_back(fmt::format("{}: {} in A, {} in B", axis, text_of(in_a), text_of(in_b)));
+  }
+  std::set<std::string> left_out_;
+  std::vector<std::string> changed_;
+};
 
 std::string percent(double share) { return fmt::format("{:+.2f} %", 100 * share); }
 
@@ -89,14 +125,16 @@ DiffResult diff_results(const ResultSamples& a, const ResultSamples& b, const Di
   if (a.pair_by != b.pair_by) {
     throw ConfigError("only one of the results has requests: --by point, or sweep both with keep_requests");
   }
-  DiffResult result{.pair_by = a.pair_by};
+  const PointKeys key_of(a, b);
+  DiffResult result{.pair_by = a.pair_by, .changed_axes = key_of.changed()};
   std::map<std::string, const ResultPoint*> of_b;
-  for (const ResultPoint& point : b.points) of_b.emplace(point.key, &point);
+  for (const ResultPoint& point : b.points) of_b.emplace(key_of(point), &point);
   std::vector<double> all_a, all_b, differences;
   for (const ResultPoint& point : a.points) {
-    const auto partner = of_b.find(point.key);
+    const std::string key = key_of(point);
+    const auto partner = of_b.find(key);
     if (partner == of_b.end()) {
-      result.only_in_a.push_back(point.key);
+      result.only_in_a.push_back(key);
       continue;
     }
     std::map<std::string, double> values;
@@ -111,18 +149,18 @@ DiffResult diff_results(const ResultSamples& a, const ResultSamples& b, const Di
     result.unpaired_samples += point.samples.size() + values.size() - 2 * left.size();
     of_b.erase(partner);
     if (left.empty()) continue;
-    result.points.push_back(compare_pairs(point.key, left, right, options));
+    result.points.push_back(compare_pairs(key, left, right, options));
     const DiffEntry& entry = result.points.back();
     all_a.push_back(entry.mean_a);
     all_b.push_back(entry.mean_b);
     differences.push_back(entry.difference);
   }
-  for (const std::string& key : keys_of(b)) {
-    if (of_b.contains(key)) result.only_in_b.push_back(key);
+  for (const ResultPoint& point : b.points) {
+    if (of_b.contains(key_of(point))) result.only_in_b.push_back(key_of(point));
   }
   if (result.points.empty()) {
     throw ConfigError(fmt::format("the results have no point in common: the first has \"{}\", the second \"{}\"",
-                                  a.points.front().key, b.points.front().key));
+                                  key_of(a.points.front()), key_of(b.points.front())));
   }
   result.all = {.key = "all points",
                 .num_pairs = differences.size(),
@@ -139,6 +177,7 @@ Json to_json(const DiffResult& result) {
   Json json = {{"schema_version", 1}, {"paired_by", enum_name(result.pair_by)}, {"points", Json::array()}};
   for (const DiffEntry& entry : result.points) json["points"].push_back(entry_json(entry));
   json["all"] = entry_json(result.all);
+  json["changed_axes"] = result.changed_axes;
   json["only_in_a"] = result.only_in_a;
   json["only_in_b"] = result.only_in_b;
   json["unpaired_samples"] = result.unpaired_samples;

@@ -34,12 +34,15 @@ struct DiffResult {
   DiffEntry all = {};  // the mean over points of their differences, resampling points
   std::vector<std::string> only_in_a = {}, only_in_b = {};  // points without a partner
   std::size_t unpaired_samples = 0;                         // of points that both have
+  /// Axes with one value in each folder, another one in the other: what was changed. They do not keep points apart.
+  std::vector<std::string> changed_axes = {};
 };
 
 /// same: the interval lies within the margin; better or worse: it lies on one side of zero; ambiguous: neither. Without
 /// an interval only equal values have a verdict: same.
 DiffVerdict diff_verdict(double difference, const std::optional<Interval>& interval, const DiffOptions& options);
 
+/// Points pair by label and axes; an axis that has one value in each folder pairs whatever these are.
 /// Throws ConfigError where the results are of different kinds or schemas, or nothing pairs.
 DiffResult diff_results(const ResultSamples& a, const ResultSamples& b, const DiffOptions& options);
 

@@ -110,13 +110,12 @@ class Reader {
 
   ResultPoint& point_of(const Row& row) {
     const JsonValue value(row.json, row.origin);
-    std::string key = value.key("label").as_string();
+    ResultPoint point{.label = value.key("label").as_string()};
     for (const auto& [axis, setting] : value.key("axes").require_object().json().items()) {
-      if (!setting.is_null())
-        key += fmt::format(" {}={}", axis, setting.is_string() ? setting.get<std::string>() : setting.dump());
+      if (!setting.is_null()) point.axes[axis] = setting;
     }
-    const auto [found, is_new] = index_.emplace(key, result_.points.size());
-    if (is_new) result_.points.push_back({key, {}});
+    const auto [found, is_new] = index_.emplace(point.label + point.axes.dump(), result_.points.size());
+    if (is_new) result_.points.push_back(std::move(point));
     return result_.points[found->second];
   }
 

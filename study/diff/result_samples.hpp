@@ -18,8 +18,9 @@ struct ResultSample {
 
 /// One point: a system on one setting of the axes.
 struct ResultPoint {
-  std::string key;  // label and axes: names the same point in both folders
-  std::vector<ResultSample> samples;
+  std::string label;
+  Json axes = Json::object();  // without those that collapsed for this system
+  std::vector<ResultSample> samples = {};
 };
 
 enum class PairBy : std::uint8_t { automatic, request, point };

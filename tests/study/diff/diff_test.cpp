@@ -13,7 +13,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 ResultPoint point(const std::string& key, const std::vector<double>& values) {
-  ResultPoint result{key, {}};
+  ResultPoint result{.label = key};
   for (std::size_t i = 0; i < values.size(); ++i) result.samples.push_back({std::to_string(i), values[i]});
   return result;
 }
@@ -122,6 +122,30 @@ TEST(Diff, FromNothingToSomethingKeepsItsSign) {
   const DiffResult result = diff_results(samples({point("x", {0, 0})}), samples({point("x", {2, 2})}), {});
   EXPECT_EQ(result.points[0].difference, 2);
   EXPECT_EQ(result.points[0].verdict, DiffVerdict::worse);
+}
+
+TEST(Diff, AnAxisWithOneValueInEachResultIsWhatWasChanged) {
+  ResultSamples a = samples({point("x", {1, 1}), point("x", {2, 2})}), b = a;
+  for (ResultSamples* result : {&a, &b}) {
+    result->points[0].axes = {{"budget", 0.1}, {"host_cache", result == &a ? "4 MB" : "8 MB"}};
+    result->points[1].axes = {{"budget", 0.2}, {"host_cache", result == &a ? "4 MB" : "8 MB"}};
+  }
+  const DiffResult result = diff_results(a, b, {});
+  ASSERT_EQ(result.points.size(), 2u);
+  EXPECT_EQ(result.points[1].key, "x budget=0.2");
+  EXPECT_THAT(result.changed_axes, ElementsAre("host_cache: 4 MB in A, 8 MB in B"));
+  // With both values in one of them, points pair only with their own.
+  b.points[0].axes["host_cache"] = "4 MB";
+  EXPECT_EQ(diff_results(a, b, {}).points.size(), 1u);
+  EXPECT_EQ(diff_results(a, b, {}).points[0].key, "x budget=0.1 host_cache=4 MB");
+}
+
+TEST(Diff, AnAxisThatBothShareStaysInTheName) {
+  ResultSamples a = samples({point("x", {1, 1})});
+  a.points[0].axes = {{"budget", 0.1}};
+  const DiffResult result = diff_results(a, a, {});
+  EXPECT_EQ(result.points[0].key, "x budget=0.1");
+  EXPECT_TRUE(result.changed_axes.empty());
 }
 
 TEST(Diff, OtherSchemasAndStrangersAreRefused) {

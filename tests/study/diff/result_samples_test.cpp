@@ -54,7 +54,8 @@ TEST(ResultSamples, RowsOfASweepAreReplicasOfPoints) {
   EXPECT_EQ(samples.schema_version, 3);
   EXPECT_EQ(samples.pair_by, PairBy::point);
   ASSERT_EQ(samples.points.size(), 2u);
-  EXPECT_EQ(samples.points[0].key, "a budget=0.05");  // an axis that collapsed is not part of it
+  EXPECT_EQ(samples.points[0].label, "a");
+  EXPECT_EQ(samples.points[0].axes, (Json{{"budget", 0.05}}));  // the other one collapsed
   ASSERT_EQ(samples.points[0].samples.size(), 2u);
   EXPECT_EQ(samples.points[0].samples[1].pair, "replica 1");
   EXPECT_EQ(samples.points[0].samples[1].value, 2);
@@ -77,7 +78,7 @@ TEST(ResultSamples, RequestsArePairedWhereAllRowsHaveThem) {
 TEST(ResultSamples, RequestsOfAComparisonKeepTheirNumbers) {
   const ResultSamples samples = parse_result_samples(lines({compare_row({1, 2})}), "r", {});
   EXPECT_EQ(samples.kind, "compare");
-  EXPECT_EQ(samples.points[0].key, "a");
+  EXPECT_EQ(samples.points[0].label, "a");
   EXPECT_EQ(samples.points[0].samples[0].pair, "replica 0 request 5");
   // Only distributions were compared: the mean is what there is.
   const ResultSamples means = parse_result_samples(lines({compare_row({})}), "r", {});
