@@ -34,8 +34,9 @@ std::filesystem::path config_of(const std::string& name, const std::filesystem::
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(shipped)) names.push_back(entry.path().stem());
   std::ranges::sort(names);
-  throw ConfigError(fmt::format("--model: found \"{}\"; expected a config.json, a checkpoint's folder, or a shape in {}{}",
-                                name, shipped.string(), nearest_and_allowed(name, names)));
+  throw ConfigError(
+      fmt::format("--model: found \"{}\"; expected a config.json, a checkpoint's folder, or a shape in {}{}", name,
+                  shipped.string(), nearest_and_allowed(name, names)));
 }
 
 ModelSource source_of(const std::string& name, const std::filesystem::path& shipped, Bytes weight_cache) {
@@ -61,7 +62,8 @@ ModelSource source_of(const std::string& name, const std::filesystem::path& ship
   return source;
 }
 
-PlannedPart part_of(const std::string& name, const std::vector<std::unique_ptr<Cell>>& cells, const StoppingRule& rule) {
+PlannedPart part_of(const std::string& name, const std::vector<std::unique_ptr<Cell>>& cells,
+                    const StoppingRule& rule) {
   PlannedPart part{.name = name, .num_cells = cells.size()};
   for (const auto& cell : cells) part.expected_s += expected_cell_s(cell->spec(), rule);
   return part;
@@ -69,8 +71,8 @@ PlannedPart part_of(const std::string& name, const std::vector<std::unique_ptr<C
 
 void plan_storage(Plan& plan) {
   constexpr double kFillRate = 5e8;
-  plan.parts.push_back({.name = "scratch file", .num_cells = 0,
-                        .expected_s = static_cast<double>(plan.site->span.value) / kFillRate});
+  plan.parts.push_back(
+      {.name = "scratch file", .num_cells = 0, .expected_s = static_cast<double>(plan.site->span.value) / kFillRate});
   plan.parts.push_back(part_of("storage", storage_cells(plan.storage_grid, nullptr), plan.rule));
   plan.parts.push_back(
       {.name = "sustained reads", .num_cells = 1, .expected_s = plan.options.effort == Effort::full ? 20.0 : 5.0});

@@ -55,8 +55,8 @@ struct Plan {
   Json to_json() const;
 };
 
-/// Throws ConfigError for a device that this build has not, a storage site that is refused, models that cannot be read or
-/// that the engine does not run, and where nothing is left to measure.
+/// Throws ConfigError for a device that this build has not, a storage site that is refused, models that cannot be read
+/// or that the engine does not run, and where nothing is left to measure.
 Plan make_plan(const CalibrateOptions& options);
 
 /// A guess of what one cell takes under the rule.

@@ -88,9 +88,9 @@ void run(const CalibrateVerbOptions& options, const Environment& environment) {
       calibrate::make_bundle(plan, measurements, std::filesystem::absolute(out).lexically_normal().filename(), today(),
                              fmt::format("{} ({})", kVersion, kRevision));
   if (plan.site) {
-    write_file_atomically(out / "fio.job",
-                          calibrate::fio_job(plan.storage_grid, std::filesystem::absolute(plan.site->folder),
-                                             plan.site->span));
+    write_file_atomically(
+        out / "fio.job",
+        calibrate::fio_job(plan.storage_grid, std::filesystem::absolute(plan.site->folder), plan.site->span));
   }
   calibrate::write_bundle(out, bundle);
   for (const auto& path : measurements.removed_leftovers) {
@@ -104,9 +104,10 @@ void run(const CalibrateVerbOptions& options, const Environment& environment) {
     if (!bundle.model.contains(part)) missing += fmt::format("{}{}", missing.empty() ? "" : " and ", part);
   }
   if (!missing.empty()) {
-    fmt::print("Not measured: {}. Mix it in by name: \"profile\": {{\"name\": ...}} of a scenario, or `reprefill profile "
-               "derive`.\n",
-               missing);
+    fmt::print(
+        "Not measured: {}. Mix it in by name: \"profile\": {{\"name\": ...}} of a scenario, or `reprefill profile "
+        "derive`.\n",
+        missing);
   }
 }
 
@@ -114,7 +115,8 @@ void run(const CalibrateVerbOptions& options, const Environment& environment) {
 
 void add_calibrate(CLI::App& app, const Environment& environment) {
   auto options = std::make_shared<CalibrateVerbOptions>();
-  CLI::App* verb = app.add_subcommand("calibrate", "Measure this machine: writes a profile that sweep and simulate take");
+  CLI::App* verb =
+      app.add_subcommand("calibrate", "Measure this machine: writes a profile that sweep and simulate take");
   verb->add_option("--storage", options->storage,
                    "Folder on the drive to measure; a scratch file is made there and removed");
   verb->add_option("--span", options->span,

@@ -68,7 +68,8 @@ void run(const SweepVerbOptions& options, const Environment& environment, sim::D
   }
   const sim::SweepSummary summary = sim::run_sweep(
       scenario, inputs, folder ? &*folder : nullptr,
-      {.timeline_point = options.timeline, .shard = shard, .quiet = options.quiet, .strict = options.strict}, distributor, interrupt.flag());
+      {.timeline_point = options.timeline, .shard = shard, .quiet = options.quiet, .strict = options.strict},
+      distributor, interrupt.flag());
   if (!folder) return;
   if (shard.count > 1) {
     print_shard(summary, scenario, shard, out);

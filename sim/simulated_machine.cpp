@@ -482,8 +482,7 @@ Op SimulatedMachine::first_token(OpContext context, const Deps& deps) {
   auto op = make_op<LaneWork>(this, simulation_, OpKind::first_token, context, record::Operation::first_token,
                               record::Resource::gpu_compute);
   op->lane = &gpu_;
-  op->duration =
-      gpu_noise_.apply(model_.first_token()) + options_.profile->host.first_token_cost;
+  op->duration = gpu_noise_.apply(model_.first_token()) + options_.profile->host.first_token_cost;
   last_projection_.erase(context.request);
   issue(op, deps);
   return op;

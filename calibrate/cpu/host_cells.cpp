@@ -40,9 +40,10 @@ std::unique_ptr<Cell> make_cell(CellSpec spec, std::function<std::unique_ptr<Sta
 
 /// Repeats work so short that the clock's own cost would show.
 double time_each(Clock& clock, int repeats, const std::function<void()>& work) {
-  return time_of(clock, [&] {
-           for (int i = 0; i < repeats; ++i) work();
-         }) /
+  return time_of(clock,
+                 [&] {
+                   for (int i = 0; i < repeats; ++i) work();
+                 }) /
          repeats;
 }
 
@@ -98,11 +99,9 @@ struct Lane {
 };
 
 std::unique_ptr<Cell> hand_over_cell(Clock& clock) {
-  return make_cell<Lane>({.id = "hand_over", .quantity = "hand_over", .expected_s = 0.002},
-                         [] { return std::make_unique<Lane>(); },
-                         [&clock](Lane& lane) {
-                           return Sample{.values = {time_each(clock, 32, [&] { lane.round_trip(); })}};
-                         });
+  return make_cell<Lane>(
+      {.id = "hand_over", .quantity = "hand_over", .expected_s = 0.002}, [] { return std::make_unique<Lane>(); },
+      [&clock](Lane& lane) { return Sample{.values = {time_each(clock, 32, [&] { lane.round_trip(); })}}; });
 }
 
 // ---- decisions ----
@@ -152,7 +151,8 @@ std::unique_ptr<Cell> look_up_cell(std::size_t blocks, Clock& clock) {
 /// A cache that is full, of 10,000 pieces, and requests of 512 of 40,000.
 class FullCache {
  public:
-  FullCache() : cache_({.gpu = 5000 * kPiece, .host = 5000 * kPiece}, cache::make_eviction_policy("importance_frequency")) {
+  FullCache()
+      : cache_({.gpu = 5000 * kPiece, .host = 5000 * kPiece}, cache::make_eviction_policy("importance_frequency")) {
     for (int i = 0; i < 100; ++i) request();
   }
   static constexpr std::size_t kPiecesPerRequest = 512;
@@ -161,9 +161,9 @@ class FullCache {
     moves_.clear();
     for (std::size_t i = 0; i < kPiecesPerRequest; ++i) {
       const std::uint64_t number = random_.below(40'000);
-      const PieceKey piece = PieceKey::make(SegmentId{static_cast<std::uint32_t>(number / 1000)},
-                                            static_cast<int>(number % 24), PieceKind::key_value,
-                                            static_cast<std::uint32_t>(number % 1000));
+      const PieceKey piece =
+          PieceKey::make(SegmentId{static_cast<std::uint32_t>(number / 1000)}, static_cast<int>(number % 24),
+                         PieceKind::key_value, static_cast<std::uint32_t>(number % 1000));
       cache_.note_selected(piece, 0.01);
       auto tier = cache_.lookup(piece);
       if (!tier) tier = cache_.admit_loaded(piece, kPiece, moves_);
@@ -184,17 +184,16 @@ std::unique_ptr<Cell> cache_cell(Clock& clock) {
                 .quantity = "cache_update",
                 .shape = {{"pieces", FullCache::kPiecesPerRequest}},
                 .expected_s = 0.001};
-  return make_cell<FullCache>(std::move(spec), [] { return std::make_unique<FullCache>(); },
-                              [&clock](FullCache& cache) {
-                                return Sample{.values = {time_of(clock, [&] { cache.request(); })}};
-                              });
+  return make_cell<FullCache>(
+      std::move(spec), [] { return std::make_unique<FullCache>(); },
+      [&clock](FullCache& cache) { return Sample{.values = {time_of(clock, [&] { cache.request(); })}}; });
 }
 
 /// English-like words of a closed list, in random order: the tokenizer sees text, not noise.
 std::string sample_text(std::size_t bytes) {
-  static constexpr const char* kWords[] = {"the ",  "request ", "of ",      "a ",    "prefix, ", "which ", "was ",
-                                           "read ", "from ",    "storage ", "in ",   "42 ",      "parts ", "and ",
-                                           "its ",  "answer.\n", "Latency ", "is ",  "measured ", "here; "};
+  static constexpr const char* kWords[] = {"the ",  "request ",  "of ",      "a ",  "prefix, ",  "which ", "was ",
+                                           "read ", "from ",     "storage ", "in ", "42 ",       "parts ", "and ",
+                                           "its ",  "answer.\n", "Latency ", "is ", "measured ", "here; "};
   RandomStream random(6, 0, "calibrate/text");
   std::string text;
   while (text.size() < bytes) text += kWords[random.below(std::size(kWords))];
@@ -221,7 +220,8 @@ std::unique_ptr<Cell> tokenise_cell(const engine::Tokenizer* tokenizer, std::siz
 std::vector<std::unique_ptr<Cell>> host_cells(bool full, const engine::Tokenizer* tokenizer, Clock& clock) {
   std::vector<std::unique_ptr<Cell>> cells;
   const std::size_t step = full ? 4 : 16;
-  for (std::size_t bytes = 4096; bytes <= (std::size_t{64} << 20); bytes *= step) cells.push_back(copy_cell(bytes, clock));
+  for (std::size_t bytes = 4096; bytes <= (std::size_t{64} << 20); bytes *= step)
+    cells.push_back(copy_cell(bytes, clock));
   cells.push_back(hand_over_cell(clock));
   for (const std::size_t candidates : {64, 512, 4096}) cells.push_back(select_cell(candidates, clock));
   for (const std::size_t blocks : {16, 128}) cells.push_back(look_up_cell(blocks, clock));

@@ -28,24 +28,20 @@ std::vector<Tensor> tensors_of(const ModelGeometry& g, int num_layers) {
   std::vector<Tensor> tensors = {{"model.embed_tokens.weight", vocab, hidden}, {"model.norm.weight", 1, hidden}};
   for (int layer = 0; layer < num_layers; ++layer) {
     const std::string at = fmt::format("model.layers.{}.", layer);
-    const std::vector<Tensor> of_layer = {{"input_layernorm.weight", 1, hidden},
-                                          {"post_attention_layernorm.weight", 1, hidden},
-                                          {"self_attn.q_proj.weight", query, hidden},
-                                          {"self_attn.q_proj.bias", 1, query},
-                                          {"self_attn.k_proj.weight", kv, hidden},
-                                          {"self_attn.k_proj.bias", 1, kv},
-                                          {"self_attn.v_proj.weight", kv, hidden},
-                                          {"self_attn.v_proj.bias", 1, kv},
-                                          {"self_attn.o_proj.weight", hidden, query},
-                                          {"mlp.gate_proj.weight", mlp, hidden},
-                                          {"mlp.up_proj.weight", mlp, hidden},
-                                          {"mlp.down_proj.weight", hidden, mlp}};
+    const std::vector<Tensor> of_layer = {
+        {"input_layernorm.weight", 1, hidden},      {"post_attention_layernorm.weight", 1, hidden},
+        {"self_attn.q_proj.weight", query, hidden}, {"self_attn.q_proj.bias", 1, query},
+        {"self_attn.k_proj.weight", kv, hidden},    {"self_attn.k_proj.bias", 1, kv},
+        {"self_attn.v_proj.weight", kv, hidden},    {"self_attn.v_proj.bias", 1, kv},
+        {"self_attn.o_proj.weight", hidden, query}, {"mlp.gate_proj.weight", mlp, hidden},
+        {"mlp.up_proj.weight", mlp, hidden},        {"mlp.down_proj.weight", hidden, mlp}};
     for (const Tensor& tensor : of_layer) tensors.push_back({at + tensor.name, tensor.rows, tensor.columns});
   }
   return tensors;
 }
 
-/// bf16 of magnitude 2^-7 to 2^-6, either sign: activations stay finite, nothing is denormal, and no two rows are alike.
+/// bf16 of magnitude 2^-7 to 2^-6, either sign: activations stay finite, nothing is denormal, and no two rows are
+/// alike.
 void fill_weights(RandomStream& random, std::vector<std::uint16_t>& block) {
   for (std::size_t i = 0; i < block.size(); i += 4) {
     std::uint64_t bits = random.below(~std::uint64_t{0});
@@ -110,7 +106,8 @@ void write_random_checkpoint(const std::filesystem::path& folder, const std::fil
   for (std::uint64_t left = needed.value / kElementBytes; left > 0;) {
     const std::uint64_t first = random.below(block.size() / 2);
     const std::uint64_t count = std::min<std::uint64_t>(left, block.size() - first);
-    file.write(reinterpret_cast<const char*>(block.data() + first), static_cast<std::streamsize>(count * kElementBytes));
+    file.write(reinterpret_cast<const char*>(block.data() + first),
+               static_cast<std::streamsize>(count * kElementBytes));
     left -= count;
   }
   file.close();

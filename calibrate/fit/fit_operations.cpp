@@ -33,17 +33,15 @@ class Grid {
       // Whichever loses fewer cells: the longest queries or the most keys.
       const auto missing = [this](bool rows) {
         const double last = rows ? *queries_.rbegin() : *keys_.rbegin();
-        return std::ranges::count_if(cells_, [&](const auto& cell) {
-          return (rows ? cell.first.first : cell.first.second) == last;
-        });
+        return std::ranges::count_if(
+            cells_, [&](const auto& cell) { return (rows ? cell.first.first : cell.first.second) == last; });
       };
       const bool drop_row = missing(true) <= missing(false);
       auto& axis = drop_row ? queries_ : keys_;
       const double last = *axis.rbegin();
       axis.erase(last);
-      std::erase_if(cells_, [&](const auto& cell) {
-        return (drop_row ? cell.first.first : cell.first.second) == last;
-      });
+      std::erase_if(cells_,
+                    [&](const auto& cell) { return (drop_row ? cell.first.first : cell.first.second) == last; });
       if (axis.empty()) throw ConfigError(fmt::format("{}: measured shapes are no grid", name));
     }
   }

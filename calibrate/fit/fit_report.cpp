@@ -83,8 +83,8 @@ FitReport FitReport::from_json(const JsonValue& json) {
 }
 
 std::string describe(const std::vector<FitReport>& fits) {
-  TextTable table({"fit", "points", "not converged", "spread", "residual", "held-out median", "held-out p95",
-                   "within spread"});
+  TextTable table(
+      {"fit", "points", "not converged", "spread", "residual", "held-out median", "held-out p95", "within spread"});
   for (const FitReport& fit : fits) {
     std::vector<double> spreads;
     std::size_t open = 0;

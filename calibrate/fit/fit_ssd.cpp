@@ -52,8 +52,8 @@ std::vector<sim::ReadCost> fit_curve(const Reads& reads, const IoCalls& calls) {
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     const double transfer = sizes[i] / rates[i] * 1e9;
     const double latency = std::max(0.0, unloaded[i] - transfer - calls.submit_ns - calls.harvest_ns);
-    curve.push_back({Bytes{static_cast<std::uint64_t>(sizes[i])}, Nanoseconds{std::llround(latency)},
-                     BytesPerSecond{rates[i]}});
+    curve.push_back(
+        {Bytes{static_cast<std::uint64_t>(sizes[i])}, Nanoseconds{std::llround(latency)}, BytesPerSecond{rates[i]}});
   }
   return curve;
 }
@@ -99,8 +99,9 @@ FitReport report_reads(const sim::SsdProfile& ssd, const std::vector<Measured>& 
     if (depth != 1 && depth != *depths.rbegin()) without[depth] = fit_reads(reads_of(cells, depth), calls);
   }
   FitReport report{.name = "ssd_read",
-                   .rule = "latency by size over channels, one bandwidth server by size; held out: each depth between 1 "
-                           "and the deepest",
+                   .rule =
+                       "latency by size over channels, one bandwidth server by size; held out: each depth between 1 "
+                       "and the deepest",
                    .points = {}};
   for (const auto& [size, by_depth] : reads) {
     for (const auto& [depth, cell] : by_depth) {
@@ -149,8 +150,8 @@ bool fit_writes(const std::vector<Measured>& cells, const IoCalls& calls, sim::S
   ssd.write_latency = Nanoseconds{std::llround(std::max(0.0, median(small->of()) - transfer))};
   // Of each second of the mix, reads need bytes / what they reach alone, writes likewise; what is missing to one second
   // the mix costs.
-  const double read_alone = predict_read_ns(ssd, Bytes{mixed->spec.shape.at("bytes").get<std::uint64_t>()},
-                                            bytes_of(*mixed, "depth"), calls);
+  const double read_alone =
+      predict_read_ns(ssd, Bytes{mixed->spec.shape.at("bytes").get<std::uint64_t>()}, bytes_of(*mixed, "depth"), calls);
   const double write_alone = bytes_of(*mixed, "write_bytes") / ssd.write_bandwidth.value * 1e9;
   const double busy = read_alone / median(mixed->of(0)) + write_alone / median(mixed->of(1));
   ssd.mixed_slowdown = std::clamp(1 / busy, 1.0, 100.0);

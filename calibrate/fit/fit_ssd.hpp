@@ -1,4 +1,5 @@
-// From reads at sizes and depths to the simulator's drive: latencies that overlap on channels, and one bandwidth server.
+// From reads at sizes and depths to the simulator's drive: latencies that overlap on channels, and one bandwidth
+// server.
 #pragma once
 
 #include <vector>

@@ -119,7 +119,8 @@ Json BlockDevice::to_json() const {
 }
 
 BlockDevice find_block_device(const std::filesystem::path& path, const SystemFiles& files) {
-  struct stat of_path {}, of_root {};
+  struct stat of_path {
+  }, of_root{};
   BlockDevice device;
   if (::stat(path.c_str(), &of_path) != 0 || ::stat("/", &of_root) != 0) return device;
   device.is_system_disk = of_path.st_dev == of_root.st_dev;
@@ -176,9 +177,8 @@ std::vector<std::string> disturbances(const Conditions& before, const Conditions
                                 100 * (*after.steal_s - *before.steal_s) / (wall_s * num_cores)));
   }
   if (before.load_average && *before.load_average > 0.25 * num_cores) {
-    found.push_back(
-        fmt::format("other programs were running at the start (load average {:.1f} on {} cores)", *before.load_average,
-                    num_cores));
+    found.push_back(fmt::format("other programs were running at the start (load average {:.1f} on {} cores)",
+                                *before.load_average, num_cores));
   }
   constexpr double kHot_celsius = 70;  // consumer drives begin to throttle between 70 and 80
   if (after.drive_celsius && *after.drive_celsius >= kHot_celsius) {

@@ -32,11 +32,11 @@ BlockDevice find_block_device(const std::filesystem::path& path, const SystemFil
 
 /// One reading of what throttles. Values that the machine does not show are absent.
 struct Conditions {
-  std::optional<double> cpu_mhz = std::nullopt;               // mean over cores, now
+  std::optional<double> cpu_mhz = std::nullopt;                // mean over cores, now
   std::optional<std::uint64_t> throttle_count = std::nullopt;  // of all cores since boot
-  std::optional<double> steal_s = std::nullopt;               // time that the hypervisor gave to others, all cores
-  std::optional<double> load_average = std::nullopt;          // 1 minute
-  std::optional<double> drive_celsius = std::nullopt;         // the hottest NVMe sensor
+  std::optional<double> steal_s = std::nullopt;                // time that the hypervisor gave to others, all cores
+  std::optional<double> load_average = std::nullopt;           // 1 minute
+  std::optional<double> drive_celsius = std::nullopt;          // the hottest NVMe sensor
   Json to_json() const;
 };
 Conditions read_conditions(const SystemFiles& files = {});

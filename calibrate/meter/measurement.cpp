@@ -137,10 +137,14 @@ Json summary_json(const Measured& cell) {
   Json json = Json::object();
   for (std::size_t metric = 0; metric < cell.values.size(); ++metric) {
     const Summary summary = summarise(cell.values[metric]);
-    json[cell.spec.metrics[metric]] = {{"median", summary.median},   {"p10", summary.p10},
-                                       {"p90", summary.p90},         {"minimum", summary.minimum},
-                                       {"maximum", summary.maximum}, {"spread", summary.spread},
-                                       {"samples", summary.num_samples}, {"outliers", summary.num_outliers}};
+    json[cell.spec.metrics[metric]] = {{"median", summary.median},
+                                       {"p10", summary.p10},
+                                       {"p90", summary.p90},
+                                       {"minimum", summary.minimum},
+                                       {"maximum", summary.maximum},
+                                       {"spread", summary.spread},
+                                       {"samples", summary.num_samples},
+                                       {"outliers", summary.num_outliers}};
   }
   json["converged"] = cell.converged;
   return json;

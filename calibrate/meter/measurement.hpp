@@ -47,13 +47,13 @@ class Cell {
 /// A cell is done when the median of each metric is known to `target`, or at the caps: then it is marked, not waited
 /// for (design 9).
 struct StoppingRule {
-  int warm_up = 1;            // samples that are thrown away at a cell's first turn
-  int min_samples = 7;        // before anything else is asked
-  int fewest = 3;             // of a cell whose cap is over before it has min_samples: seconds-long ones
-  int max_samples = 200;      // never more
-  double target = 0.01;       // uncertainty of the median (95 %), relative
-  double cap_s = 2;           // spent on one cell, warm-up included
-  int samples_per_turn = 3;   // then another cell has its turn: drifts hit all cells alike
+  int warm_up = 1;           // samples that are thrown away at a cell's first turn
+  int min_samples = 7;       // before anything else is asked
+  int fewest = 3;            // of a cell whose cap is over before it has min_samples: seconds-long ones
+  int max_samples = 200;     // never more
+  double target = 0.01;      // uncertainty of the median (95 %), relative
+  double cap_s = 2;          // spent on one cell, warm-up included
+  int samples_per_turn = 3;  // then another cell has its turn: drifts hit all cells alike
 };
 
 struct Measured {

@@ -55,7 +55,8 @@ class ReadCell final : public Cell {
       if (ring > 0) latencies[0].add(latencies[ring]);
       reads_per_s += 1e9 / results[ring].ns_each();
     }
-    return {.values = {1e9 / reads_per_s, latencies[0].quantile_ns(0.5)}, .extra = {{"latency", latencies[0].to_json()}}};
+    return {.values = {1e9 / reads_per_s, latencies[0].quantile_ns(0.5)},
+            .extra = {{"latency", latencies[0].to_json()}}};
   }
   void finish() override { loads_.clear(); }
 
@@ -145,7 +146,9 @@ class SustainedCell final : public Cell {
  public:
   SustainedCell(const LoadShape& shape, const StorageGrid& grid, const ScratchFile* file, CellSpec spec)
       : Cell(std::move(spec)), shape_(shape), unregistered_(grid.unregistered_buffers), file_(file) {}
-  void prepare() override { load_ = std::make_unique<ReadLoad>(*file_, shape_, turn_seed(spec(), ++turn_), unregistered_); }
+  void prepare() override {
+    load_ = std::make_unique<ReadLoad>(*file_, shape_, turn_seed(spec(), ++turn_), unregistered_);
+  }
   Sample sample() override {
     const double ns = load_->run(1).ns_each();
     return {.values = {ns}, .extra = {{"conditions", read_conditions().to_json()}}};

@@ -20,10 +20,10 @@ std::uint64_t size_of(const JsonValue& value) {
   std::uint64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string unit(end, text.data() + text.size());
-  const std::uint64_t factor = unit.empty() || unit == "b" || unit == "B"        ? 1
+  const std::uint64_t factor = unit.empty() || unit == "b" || unit == "B"                    ? 1
                                : unit == "k" || unit == "K" || unit == "kb" || unit == "KiB" ? 1 << 10
                                : unit == "m" || unit == "M" || unit == "mb" || unit == "MiB" ? 1 << 20
-                                                                                 : 0;
+                                                                                             : 0;
   constexpr std::uint64_t kLargest = 1 << 30;
   if (error != std::errc{} || factor == 0 || number == 0 || number > kLargest / factor) {
     value.fail_expected("a size such as \"4k\", \"1M\" or \"4096\"");

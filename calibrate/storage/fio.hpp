@@ -13,8 +13,8 @@ namespace reprefill::calibrate {
 std::string fio_job(const StorageGrid& grid, const std::filesystem::path& folder, Bytes span);
 
 /// Reads of a fio JSON result as measured cells, one sample each: jobs that read with `bs` and `iodepth` (given by the
-/// job or by [global]), direct. Throws ConfigError naming file and job for what cannot be used: buffered reads, jobs that
-/// write, sizes that differ within a job, results of nothing.
+/// job or by [global]), direct. Throws ConfigError naming file and job for what cannot be used: buffered reads, jobs
+/// that write, sizes that differ within a job, results of nothing.
 std::vector<Measured> read_fio_result(const std::filesystem::path& path);
 std::vector<Measured> parse_fio_result(const Json& json, const std::string& origin);
 

@@ -18,8 +18,8 @@ constexpr std::uint64_t kSmallestSpan = 64 * kMiB;
 
 void require_writable_folder(const std::filesystem::path& folder) {
   if (!std::filesystem::is_directory(folder)) {
-    throw ConfigError(fmt::format("--storage: found {}; expected an existing folder on the drive to be measured",
-                                  folder.string()));
+    throw ConfigError(
+        fmt::format("--storage: found {}; expected an existing folder on the drive to be measured", folder.string()));
   }
   if (::access(folder.c_str(), W_OK) != 0) {
     throw ConfigError(fmt::format("--storage: {}: may not be written to: {}", folder.string(), std::strerror(errno)));
@@ -36,10 +36,11 @@ void require_direct_io(const std::filesystem::path& folder) {
   if (direct >= 0) ::close(direct);
   ::close(file);
   if (direct < 0 && error == EINVAL) {
-    throw ConfigError(fmt::format(
-        "--storage: {}: its file system has no O_DIRECT: reads would measure the page cache; name a folder on ext4, xfs "
-        "or btrfs",
-        folder.string()));
+    throw ConfigError(
+        fmt::format("--storage: {}: its file system has no O_DIRECT: reads would measure the page cache; name a folder "
+                    "on ext4, xfs "
+                    "or btrfs",
+                    folder.string()));
   }
 }
 
@@ -51,8 +52,8 @@ std::string text_of(Bytes bytes) {
 Bytes check_span(const std::filesystem::path& folder, Bytes free, std::optional<Bytes> wanted) {
   const Bytes span = wanted ? Bytes{wanted->value / kMiB * kMiB} : default_span(free);
   if (wanted && span.value < kSmallestSpan) {
-    throw ConfigError(fmt::format("--span: found {} bytes; expected at least {}", wanted->value,
-                                  text_of(Bytes{kSmallestSpan})));
+    throw ConfigError(
+        fmt::format("--span: found {} bytes; expected at least {}", wanted->value, text_of(Bytes{kSmallestSpan})));
   }
   if (span.value < kSmallestSpan || span.value > free.value / 10 * 9) {
     throw ConfigError(fmt::format(
@@ -72,9 +73,10 @@ StorageSite inspect_site(const std::filesystem::path& folder, std::optional<Byte
   require_writable_folder(folder);
   const engine::StorageKind kind = engine::storage_kind(folder);
   if (kind.is_memory || kind.is_remote) {
-    throw ConfigError(fmt::format("--storage: {} is on {}, a {} file system: expected a folder on a drive of this "
-                                  "machine",
-                                  folder.string(), kind.file_system, kind.is_memory ? "memory" : "network"));
+    throw ConfigError(
+        fmt::format("--storage: {} is on {}, a {} file system: expected a folder on a drive of this "
+                    "machine",
+                    folder.string(), kind.file_system, kind.is_memory ? "memory" : "network"));
   }
   require_direct_io(folder);
   StorageSite site{.folder = folder,

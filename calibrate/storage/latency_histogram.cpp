@@ -22,7 +22,8 @@ std::uint64_t LatencyHistogram::count() const {
 double LatencyHistogram::quantile_ns(double share) const {
   const std::uint64_t total = count();
   REPREFILL_CHECK(total > 0, "a quantile of no latencies");
-  const auto rank = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(std::ceil(share * static_cast<double>(total))));
+  const auto rank =
+      std::max<std::uint64_t>(1, static_cast<std::uint64_t>(std::ceil(share * static_cast<double>(total))));
   std::uint64_t seen = 0;
   for (const auto& [bucket, count] : buckets_) {
     seen += count;

@@ -46,7 +46,8 @@ ReadLoad::ReadLoad(const ScratchFile& file, const LoadShape& shape, std::uint64_
 }
 
 std::uint64_t ReadLoad::next_offset() {
-  const std::uint64_t place = shape_.pattern == Pattern::random ? random_.below(num_places_) : next_place_++ % num_places_;
+  const std::uint64_t place =
+      shape_.pattern == Pattern::random ? random_.below(num_places_) : next_place_++ % num_places_;
   return place * shape_.size.value;
 }
 

@@ -37,8 +37,8 @@ class ReadLoad {
   /// `seed` decides the offsets. Throws as DirectReader.
   ReadLoad(const ScratchFile& file, const LoadShape& shape, std::uint64_t seed, bool unregistered_buffers);
 
-  /// Timed from when every slot has completed once, so that the ramp does not count, for `seconds`, and then at least as
-  /// many reads as the depth. Ends early once `stop` is set. Latencies go from submission to completion.
+  /// Timed from when every slot has completed once, so that the ramp does not count, for `seconds`, and then at least
+  /// as many reads as the depth. Ends early once `stop` is set. Latencies go from submission to completion.
   LoadResult run(double seconds, LatencyHistogram* latencies = nullptr, const std::atomic<bool>* stop = nullptr);
   /// One job of `depth` reads: nanoseconds that submitting and harvesting took the caller, each, per read.
   struct CallCosts {

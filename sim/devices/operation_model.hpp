@@ -1,6 +1,6 @@
-// How long an operation takes on an idle GPU. A roofline over its FLOPs and bytes (datasheet profiles); where the bundle
-// holds measured durations of the model, those, and beyond their grid the duration at its nearest edge times what the
-// roofline grows by from there.
+// How long an operation takes on an idle GPU. A roofline over its FLOPs and bytes (datasheet profiles); where the
+// bundle holds measured durations of the model, those, and beyond their grid the duration at its nearest edge times
+// what the roofline grows by from there.
 #pragma once
 
 #include <vector>

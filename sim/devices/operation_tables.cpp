@@ -66,8 +66,7 @@ DurationTable read_table(const JsonValue& model, const char* key, bool over_keys
 
 ModelOperations read_model(const JsonValue& object) {
   object.require_object().refuse_unknown_keys(
-      {"model", "shape", "project", "attend", "score", "score_probe", "probe_query_heads", "first_token_ns",
-       "method"});
+      {"model", "shape", "project", "attend", "score", "score_probe", "probe_query_heads", "first_token_ns", "method"});
   ModelOperations model{.shape = read_shape(object.key("shape")),
                         .project = read_table(object, "project", false),
                         .attend = read_table(object, "attend", true),
@@ -140,9 +139,7 @@ Json DurationTable::to_json() const {
   return json;
 }
 
-bool ModelOperations::fits(const ModelGeometry& geometry) const {
-  return shape_json(shape) == shape_json(geometry);
-}
+bool ModelOperations::fits(const ModelGeometry& geometry) const { return shape_json(shape) == shape_json(geometry); }
 
 Json shape_json(const ModelGeometry& g) {
   return {{"hidden", g.hidden},

@@ -46,9 +46,9 @@ class DurationTable {
 /// One model on one device. Layers are alike, so their number does not matter.
 struct ModelOperations {
   ModelGeometry shape;
-  DurationTable project;                   // queries
-  DurationTable attend;                    // queries x keys: attention, output projection, MLP
-  DurationTable score;                     // queries x keys: all query heads
+  DurationTable project;                                    // queries
+  DurationTable attend;                                     // queries x keys: attention, output projection, MLP
+  DurationTable score;                                      // queries x keys: all query heads
   std::optional<DurationTable> score_probe = std::nullopt;  // the same with `probe_query_heads` heads on one KV head
   int probe_query_heads = 0;
   double first_token_ns = 0;

@@ -77,8 +77,12 @@ void write_measured(Json& json, const GpuProfile& gpu) {
   if (gpu.operations->empty()) return;
   std::string text;
   for (const ModelOperations& model : *gpu.operations) {
-    text += Json{shape_json(model.shape), model.project.to_json(), model.attend.to_json(), model.score.to_json(),
-                 model.score_probe ? model.score_probe->to_json() : Json(nullptr), model.first_token_ns}
+    text += Json{shape_json(model.shape),
+                 model.project.to_json(),
+                 model.attend.to_json(),
+                 model.score.to_json(),
+                 model.score_probe ? model.score_probe->to_json() : Json(nullptr),
+                 model.first_token_ns}
                 .dump();
     json["operations"]["models"].push_back(model.shape.name);
   }
@@ -212,8 +216,8 @@ ReadCost SsdProfile::read_cost(Bytes size) const {
   if (above == read_curve.end()) return {size, low.latency, low.bandwidth};
   const auto log_of = [](Bytes bytes) { return std::log2(static_cast<double>(bytes.value)); };
   const double share = (log_of(size) - log_of(low.size)) / (log_of(above->size) - log_of(low.size));
-  const auto latency = static_cast<double>(low.latency.value) +
-                       share * static_cast<double>((above->latency - low.latency).value);
+  const auto latency =
+      static_cast<double>(low.latency.value) + share * static_cast<double>((above->latency - low.latency).value);
   return {size, Nanoseconds{std::llround(latency)},
           BytesPerSecond{low.bandwidth.value + share * (above->bandwidth.value - low.bandwidth.value)}};
 }
@@ -306,10 +310,11 @@ Json read_bundle(const std::filesystem::path& bundle) {
   const FileContents model = read_whole_file(bundle / "model.json", 0);
   if (all["meta"].is_object() && all["meta"].contains("model_digest") &&
       all["meta"]["model_digest"] != bundle_digest(model.text())) {
-    throw ConfigError(fmt::format(
-        "{}: is not what was measured: its digest is {}, meta.json has {}. Calibrate again, or, for numbers of your own, "
-        "`reprefill profile derive`",
-        (bundle / "model.json").string(), bundle_digest(model.text()), all["meta"]["model_digest"].dump()));
+    throw ConfigError(
+        fmt::format("{}: is not what was measured: its digest is {}, meta.json has {}. Calibrate again, or, for "
+                    "numbers of your own, "
+                    "`reprefill profile derive`",
+                    (bundle / "model.json").string(), bundle_digest(model.text()), all["meta"]["model_digest"].dump()));
   }
   all["model"] = parse_json(model.text(), (bundle / "model.json").string());
   return all;

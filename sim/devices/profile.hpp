@@ -47,8 +47,8 @@ struct SsdProfile {
   Bytes stripe_bytes{131072};
   double mixed_slowdown = 1;
   double residual_sigma = 0;
-  /// By ascending size, measured; empty: read_latency and read_bandwidth at every size. Between sizes both are linear in
-  /// the logarithm of the size, outside as at the nearest.
+  /// By ascending size, measured; empty: read_latency and read_bandwidth at every size. Between sizes both are linear
+  /// in the logarithm of the size, outside as at the nearest.
   std::vector<ReadCost> read_curve = {};
 
   ReadCost read_cost(Bytes size) const;

@@ -14,9 +14,9 @@ namespace reprefill::sim {
 namespace {
 
 const std::vector<std::string> kTopLevelKeys = {
-    "schema_version", "name",     "description",        "model",         "profile",          "software_path",
-    "systems",        "workload", "importance",         "axes",          "zipped_axes",      "repeats",
-    "seed",           "noise",    "store_block_tokens", "mass_requests", "kv_element_bytes", "weights",
+    "schema_version", "name",          "description",        "model",         "profile",          "software_path",
+    "systems",        "workload",      "importance",         "axes",          "zipped_axes",      "repeats",
+    "seed",           "noise",         "store_block_tokens", "mass_requests", "kv_element_bytes", "weights",
     "keep_requests",  "range_replicas"};
 constexpr int kSchemaVersion = 1;
 constexpr std::size_t kMaxPoints = 1'000'000;

@@ -46,10 +46,13 @@ Json identity(const RowInputs& in) {
 /// A measured bundle has tables for some models; the others, and shapes outside the tables, are extrapolated.
 Json operation_shapes(const RowInputs& in) {
   const bool any_tables = !in.point.profile.gpu.operations->empty();
-  return {{"model", in.operations.is_measured() ? "table" : any_tables ? "roofline (model not measured)" : "roofline"},
+  return {{"model", in.operations.is_measured() ? "table"
+                    : any_tables                ? "roofline (model not measured)"
+                                                : "roofline"},
           {"operations", in.operations.num_queries()},
           {"extrapolated", in.operations.is_measured() ? in.operations.num_extrapolated()
-                                                       : any_tables ? in.operations.num_queries() : 0}};
+                           : any_tables                ? in.operations.num_queries()
+                                                       : 0}};
 }
 
 Json workload(const RowInputs& in, double num_requests) {

@@ -123,8 +123,8 @@ std::vector<pid_t> children_of(pid_t parent) {
   return children;
 }
 
-/// mpiexec ends when one of its ranks was killed, but not always one that was killed while the ranks found each other: a
-/// batch system would kill such a job, and so does this.
+/// mpiexec ends when one of its ranks was killed, but not always one that was killed while the ranks found each other:
+/// a batch system would kill such a job, and so does this.
 void end_job(pid_t job) {
   constexpr int kPolls = 4000;  // 20 s
   int status = 0;

@@ -116,7 +116,9 @@ TEST_F(MeterTest, CellsTakeTurnsSoThatADriftHitsAllAlike) {
 
 TEST_F(MeterTest, ASustainedCellIsMeasuredInOneGo) {
   std::vector<std::string> log;
-  add("sustained", [](int) { return 1'000; }, false).log = &log;
+  add(
+      "sustained", [](int) { return 1'000; }, false)
+      .log = &log;
   add("other", [](int) { return 1'000; }).log = &log;
   run();
   const auto first = std::ranges::find(log, "sustained");
