@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
     cli::add_append_error(app, environment);
     cli::add_compare(app, environment);
     cli::add_diff(app, environment);
+    cli::add_advise(app, environment);
     cli::add_tokenize(app, environment);
     cli::add_simulate(app, environment);
     cli::add_explain(app, environment);

@@ -20,6 +20,7 @@ void add_eval(CLI::App& app, const Environment& environment);
 void add_explain(CLI::App& app, const Environment& environment);
 void add_compare(CLI::App& app, const Environment& environment);
 void add_diff(CLI::App& app, const Environment& environment);
+void add_advise(CLI::App& app, const Environment& environment);
 void add_run(CLI::App& app, const Environment& environment);
 void add_tokenize(CLI::App& app, const Environment& environment);
 void add_simulate(CLI::App& app, const Environment& environment);
