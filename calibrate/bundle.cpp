@@ -108,7 +108,7 @@ Json ssd_part(const Plan& plan, const Measurements& m, std::vector<FitReport>& f
                                                    plan.site->file_system, plan.site->span.value >> 20)
                                      : "drive that fio measured";
   PartWriter part(name);
-  part.set("read_bandwidth_bytes_per_s", fit.ssd.read_bandwidth.value, by + ": the largest random read, best depth");
+  part.set("read_bandwidth_bytes_per_s", fit.ssd.read_bandwidth.value, by + ": the largest random reads, deep");
   part.set("write_bandwidth_bytes_per_s", fit.has_writes ? fit.ssd.write_bandwidth.value : fit.ssd.read_bandwidth.value,
            fit.has_writes ? "measured: 1 MiB O_DIRECT writes, 4 threads" : "assumption: as reads; no write was measured");
   part.set("read_latency_ns", fit.ssd.read_latency.value, by + ": the smallest read at depth 1, less its transfer");

@@ -33,7 +33,7 @@ struct OpenModel {
     std::filesystem::path folder = source.checkpoint;
     if (folder.empty()) {
       folder = scratch;
-      write_random_checkpoint(folder, source.config, source.num_layers);
+      write_random_checkpoint(folder, source.geometry, source.num_layers);
     }
     checkpoint.emplace(engine::Checkpoint::open(folder));
     engine::CpuExecutorOptions options{.num_threads = plan.options.threads};
