@@ -49,7 +49,7 @@ class FirstTokenCell final : public Cell {
 }  // namespace
 
 OperationGrid quick_operation_grid() {
-  return {.queries = {1, 16, 64, 128, 512}, .keys = {0, 256, 1024, 4096, 8192}};
+  return {.queries = {1, 16, 64, 256, 1024, 2048}, .keys = {0, 512, 2048, 8192}};
 }
 
 OperationGrid full_operation_grid() {
