@@ -72,7 +72,7 @@ TEST_F(BundleTest, AFasterDriveKeepsTheCurvesForm) {
 }
 
 TEST_F(BundleTest, APartThatTheBundleHasNotMustBeMixedIn) {
-  EXPECT_THAT([&] { read((folder / "b").string()); }, ThrowsMessage<ConfigError>(HasSubstr("bundle b has no part gpu")));
+  EXPECT_THAT([&] { read((folder / "b").string()); }, ThrowsMessage<ConfigError>(HasSubstr("gpu is missing: name a part to mix in")));
   const Profile profile = read(
       {{"name", (folder / "b").string()}, {"gpu", "h100-sxm"}, {"link", "h100-sxm"}, {"host", "a800-990pro"}});
   EXPECT_EQ(profile.link.name, "PCIe 5.0 x16");
