@@ -75,7 +75,7 @@ void plan_storage(Plan& plan) {
       {.name = "scratch file", .num_cells = 0, .expected_s = static_cast<double>(plan.site->span.value) / kFillRate});
   plan.parts.push_back(part_of("storage", storage_cells(plan.storage_grid, nullptr), plan.rule));
   plan.parts.push_back(
-      {.name = "sustained reads", .num_cells = 1, .expected_s = plan.options.effort == Effort::full ? 20.0 : 5.0});
+      {.name = "sustained reads", .num_cells = 1, .expected_s = static_cast<double>(plan.sustained_s)});
 }
 
 }  // namespace
@@ -95,6 +95,7 @@ Json Plan::to_json() const {
                          : Json(nullptr);
   json["fio"] = options.fio ? Json(options.fio->string()) : Json(nullptr);
   json["threads"] = options.threads;
+  json["cell_seconds"] = rule.cap_s;
   json["models"] = Json::array();
   for (const ModelSource& model : models) {
     json["models"].push_back({{"name", model.geometry.name},
@@ -114,11 +115,17 @@ Plan make_plan(const CalibrateOptions& options) {
   require_cpu(options.device);
   Plan plan{.options = options,
             .rule = rule_of(options.effort),
+            .sustained_s = 5,
             .storage_grid = options.effort == Effort::full ? full_storage_grid() : quick_storage_grid(),
             .operation_grid = options.effort == Effort::full ? full_operation_grid() : quick_operation_grid(),
             .site = std::nullopt,
             .models = {},
             .parts = {}};
+  if (options.effort == Effort::full) plan.sustained_s = 20;
+  if (options.cell_seconds) {
+    plan.rule.cap_s = *options.cell_seconds;
+    plan.sustained_s = std::clamp(static_cast<int>(10 * *options.cell_seconds), 1, plan.sustained_s);
+  }
   plan.storage_grid.unregistered_buffers = options.unregistered_buffers;
   if (options.storage) plan.site = inspect_site(*options.storage, options.span);
   const engine::CpuExecutorOptions executor;

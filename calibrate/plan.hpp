@@ -22,6 +22,7 @@ struct CalibrateOptions {
   std::vector<std::string> models;
   std::filesystem::path models_folder;  // scenarios/models
   Effort effort = Effort::quick;
+  std::optional<double> cell_seconds;  // the most that one cell gets; the effort's own otherwise
   bool unregistered_buffers = false;
   int threads = 0;
 };
@@ -45,6 +46,7 @@ struct PlannedPart {
 struct Plan {
   CalibrateOptions options;
   StoppingRule rule;
+  int sustained_s = 5;
   StorageGrid storage_grid;
   OperationGrid operation_grid;
   std::optional<StorageSite> site;

@@ -33,7 +33,7 @@ struct OpenModel {
     std::filesystem::path folder = source.checkpoint;
     if (folder.empty()) {
       folder = scratch;
-      write_random_checkpoint(folder, source.config, source.num_layers);
+      write_random_checkpoint(folder, source.geometry, source.num_layers);
     }
     checkpoint.emplace(engine::Checkpoint::open(folder));
     engine::CpuExecutorOptions options{.num_threads = plan.options.threads};
@@ -122,11 +122,10 @@ class PlanRun {
     measure_cells(storage_cells(plan_.storage_grid, &*file_), plan_.rule);
     std::vector<std::unique_ptr<Cell>> sustained;
     sustained.push_back(sustained_cell(plan_.storage_grid, &*file_));
-    const int seconds = plan_.options.effort == Effort::full ? 20 : 5;
     measure_cells(sustained, {.warm_up = 0,
-                              .min_samples = seconds,
-                              .fewest = seconds,
-                              .max_samples = seconds,
+                              .min_samples = plan_.sustained_s,
+                              .fewest = plan_.sustained_s,
+                              .max_samples = plan_.sustained_s,
                               .target = 0,
                               .cap_s = 1e9,
                               .samples_per_turn = 5});

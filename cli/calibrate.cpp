@@ -18,6 +18,7 @@ struct CalibrateVerbOptions {
   bool quick = false, full = false, resume = false, force = false, plan = false, quiet = false;
   bool unregistered = false, json = false;
   int threads = 0;
+  double cell_seconds = 0;
 };
 
 std::optional<Bytes> span_of(const std::string& text) {
@@ -36,9 +37,11 @@ calibrate::CalibrateOptions options_of(const CalibrateVerbOptions& options, cons
                                      .models = options.models,
                                      .models_folder = environment.scenario.models,
                                      .effort = options.full ? calibrate::Effort::full : calibrate::Effort::quick,
+                                     .cell_seconds = std::nullopt,
                                      .unregistered_buffers = options.unregistered,
                                      .threads = options.threads};
   if (!options.storage.empty()) result.storage = options.storage;
+  if (options.cell_seconds > 0) result.cell_seconds = options.cell_seconds;
   if (!options.fio.empty()) result.fio = options.fio;
   return result;
 }
@@ -133,6 +136,9 @@ void add_calibrate(CLI::App& app, const Environment& environment) {
   verb->add_option("--out", options->out, "Folder of the bundle");
   verb->add_option("--threads", options->threads, "Threads of the CPU executor (default: the cores it may use)")
       ->check(CLI::Range(1, 4096));
+  verb->add_option("--cell-seconds", options->cell_seconds,
+                   "The most that one cell gets (default 0.8 with --quick, 2 with --full); what is open then is marked")
+      ->check(CLI::Range(0.01, 3600.0));
   verb->add_flag("--unregistered-buffers", options->unregistered, "Do without locked memory for io_uring");
   verb->add_flag("--quiet", options->quiet, "No progress");
   verb->add_flag("--json", options->json, "With --plan: machine-readable");

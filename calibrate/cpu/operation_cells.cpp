@@ -48,7 +48,9 @@ class FirstTokenCell final : public Cell {
 
 }  // namespace
 
-OperationGrid quick_operation_grid() { return {.queries = {1, 16, 64, 128, 512}, .keys = {0, 256, 1024, 4096, 8192}}; }
+OperationGrid quick_operation_grid() {
+  return {.queries = {1, 16, 64, 256, 1024, 2048}, .keys = {0, 512, 2048, 8192}};
+}
 
 OperationGrid full_operation_grid() {
   return {.queries = {1, 2, 8, 16, 32, 48, 64, 96, 128, 256, 512, 1024, 2048},
@@ -64,8 +66,7 @@ LayerWalk::LayerWalk(engine::CpuExecutor& executor, std::uint32_t most_keys) : e
   for (std::vector<std::byte>* tensor : {&keys_, &values_}) {
     tensor->resize(elements * 2);
     auto* numbers = reinterpret_cast<std::uint16_t*>(tensor->data());
-    for (std::size_t i = 0; i < elements; ++i)
-      numbers[i] = static_cast<std::uint16_t>(0x3e00 | (random.below(65536) & 0x80ff));
+    for (std::size_t i = 0; i < elements; ++i) numbers[i] = static_cast<std::uint16_t>(0x3e00 | (random.below(65536) & 0x80ff));
   }
 }
 
@@ -110,13 +111,14 @@ LayerWalk::Timing LayerWalk::time_layer(Clock& clock, std::uint32_t queries, std
     std::vector<float> scores(keys);
     const KeyPage key_page{keys_.data(), keys};
     const KeyView view{{&key_page, 1}, keys, geometry.num_kv_heads};
-    timing.score_ns = time_of(clock, [&] { executor_.score(*sequence_, layer_idx_, view, {}, scores); });
+    timing.score_ns = time_of(clock, [&] {
+      executor_.score(*sequence_, layer_idx_, view, traces::HeadGrouping::all_heads, {}, scores);
+    });
     const std::vector<int> probes = probe_heads();
     std::vector<float> probe_scores(probes.size() * keys);
     const KeyView probe_view{{&key_page, 1}, keys, 1};  // one KV head: the slab is that much smaller
     timing.score_probe_ns = time_of(clock, [&] {
-      executor_.score(*sequence_, layer_idx_, probe_view,
-                      {.grouping = traces::HeadGrouping::probe_heads, .probe_heads = probes}, probe_scores);
+      executor_.score(*sequence_, layer_idx_, probe_view, traces::HeadGrouping::probe_heads, probes, probe_scores);
     });
   }
   const std::vector<KvPage> pages = pages_of(keys);
@@ -130,8 +132,11 @@ double LayerWalk::time_first_token(Clock& clock) {
   const ModelGeometry& geometry = executor_.checkpoint().geometry();
   restart();
   for (int layer = 0; layer < geometry.num_layers; ++layer) time_layer(clock, 1, 0);
-  std::int32_t id = -1;
-  return time_of(clock, [&] { executor_.next_token(*sequence_, id); });
+  std::vector<float> logits(static_cast<std::size_t>(geometry.vocab));
+  return time_of(clock, [&] {
+    executor_.logits(*sequence_, logits);
+    engine::argmax(logits);
+  });
 }
 
 std::vector<std::unique_ptr<Cell>> operation_cells(const OperationGrid& grid, const ModelGeometry& geometry,

@@ -36,15 +36,26 @@ Reads reads_of(const std::vector<Measured>& cells, std::optional<std::uint32_t> 
   return reads;
 }
 
+/// Nanoseconds per read where more depth brings no more: over the deeper half of the depths, since the best of many noisy
+/// ones would be luck.
+double saturated_ns(const ByDepth& by_depth) {
+  std::vector<double> deep;
+  std::size_t place = 0;
+  for (const auto& [depth, cell] : by_depth) {
+    if (2 * place++ >= by_depth.size() - 1) deep.push_back(median(cell->of()));
+  }
+  return median(deep);
+}
+
 /// Latency and bandwidth by size, monotone: larger reads have no less of either.
 std::vector<sim::ReadCost> fit_curve(const Reads& reads, const IoCalls& calls) {
   std::vector<double> sizes, rates, unloaded;
   for (const auto& [size, by_depth] : reads) {
-    double best = 1e300;
-    for (const auto& [depth, cell] : by_depth) best = std::min(best, median(cell->of()));
     sizes.push_back(static_cast<double>(size));
-    rates.push_back(static_cast<double>(size) / best * 1e9);
     unloaded.push_back(median(by_depth.at(1)->of()));
+    // Never slower than one after the other: what is left of the unloaded time is latency.
+    const double saturated = std::min(saturated_ns(by_depth), unloaded.back());
+    rates.push_back(static_cast<double>(size) / saturated * 1e9);
   }
   rates = isotonic_durations(rates, 1, rates.size());
   unloaded = isotonic_durations(unloaded, 1, unloaded.size());

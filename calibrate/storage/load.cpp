@@ -152,7 +152,8 @@ LoadResult WriteLoad::run(double seconds, const std::atomic<bool>* stop) {
 Background::Background(std::function<void(const std::atomic<bool>& stop)> work)
     : thread_([this, work = std::move(work)] {
         try {
-          while (!stop_) work(stop_);
+          do work(stop_);
+          while (!stop_);
         } catch (...) {
           failure_ = std::current_exception();
         }

@@ -73,7 +73,7 @@ class WriteLoad {
   std::uint64_t next_place_ = 0;
 };
 
-/// Work on a thread of its own until this object goes: what something else is measured beside.
+/// Work on a thread of its own, at least once, until this object goes: what something else is measured beside.
 class Background {
  public:
   explicit Background(std::function<void(const std::atomic<bool>& stop)> work);

@@ -27,17 +27,17 @@ Nanoseconds OperationModel::roofline(const OperationCost& cost, double efficienc
 }
 
 Nanoseconds OperationModel::project_roofline(std::uint64_t queries) const {
-  return overhead() + gemm(costs_->project(queries));
+  return gemm(costs_->project(queries));
 }
 
 Nanoseconds OperationModel::score_roofline(std::uint64_t queries, std::uint64_t keys, int query_heads,
                                            int kv_heads) const {
-  return overhead() + attention(costs_->score(queries, keys, query_heads, kv_heads));
+  return attention(costs_->score(queries, keys, query_heads, kv_heads));
 }
 
 Nanoseconds OperationModel::attend_roofline(std::uint64_t queries, std::uint64_t own_before, std::uint64_t k_tokens,
                                             std::uint64_t v_tokens) const {
-  return overhead() + gemm(costs_->attend_linear(queries)) +
+  return gemm(costs_->attend_linear(queries)) +
          attention(costs_->attend_attention(queries, own_before, k_tokens, v_tokens));
 }
 
@@ -47,13 +47,13 @@ Nanoseconds OperationModel::measured(const TableValue& value, Nanoseconds wanted
     ++num_extrapolated_;
     ns *= static_cast<double>(wanted.value) / static_cast<double>(std::max<std::int64_t>(1, at_edge.value));
   }
-  return Nanoseconds{static_cast<std::int64_t>(std::ceil(ns))};
+  return overhead() + Nanoseconds{static_cast<std::int64_t>(std::ceil(ns))};
 }
 
 Nanoseconds OperationModel::project(std::uint64_t queries) {
   ++num_queries_;
   const Nanoseconds wanted = project_roofline(queries);
-  if (table_ == nullptr) return wanted;
+  if (table_ == nullptr) return overhead() + wanted;
   const auto asked = static_cast<double>(queries);
   const auto edge = static_cast<std::uint64_t>(table_->project.clamp_queries(asked));
   return measured(table_->project.at(asked, 0), wanted, project_roofline(edge));
@@ -62,9 +62,8 @@ Nanoseconds OperationModel::project(std::uint64_t queries) {
 Nanoseconds OperationModel::score(std::uint64_t queries, std::uint64_t prefix_tokens, int query_heads, int kv_heads) {
   ++num_queries_;
   const Nanoseconds wanted = score_roofline(queries, prefix_tokens, query_heads, kv_heads);
-  if (table_ == nullptr) return wanted;
-  // Probes were measured with some number of heads; another one is extrapolated by the roofline, from the nearer of
-  // both.
+  if (table_ == nullptr) return overhead() + wanted;
+  // Probes were measured with some number of heads; another one is extrapolated by the roofline, from the nearer of both.
   const bool all_heads = query_heads == geometry_.num_query_heads;
   const bool probe = !all_heads && table_->score_probe.has_value();
   const DurationTable& table = probe ? *table_->score_probe : table_->score;
@@ -83,7 +82,7 @@ Nanoseconds OperationModel::attend(std::uint64_t queries, std::uint64_t own_befo
                                    std::uint64_t v_tokens) {
   ++num_queries_;
   const Nanoseconds wanted = attend_roofline(queries, own_before, k_tokens, v_tokens);
-  if (table_ == nullptr) return wanted;
+  if (table_ == nullptr) return overhead() + wanted;
   const auto asked = static_cast<double>(queries);
   const double keys = keys_of(own_before, k_tokens, v_tokens);
   const TableValue value = table_->attend.at(asked, keys);
@@ -95,7 +94,7 @@ Nanoseconds OperationModel::attend(std::uint64_t queries, std::uint64_t own_befo
 Nanoseconds OperationModel::first_token() {
   ++num_queries_;
   if (table_ == nullptr) return overhead() + gemm(costs_->first_token());
-  return Nanoseconds{static_cast<std::int64_t>(std::ceil(table_->first_token_ns))};
+  return overhead() + Nanoseconds{static_cast<std::int64_t>(std::ceil(table_->first_token_ns))};
 }
 
 }  // namespace reprefill::sim

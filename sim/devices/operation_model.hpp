@@ -17,7 +17,7 @@ class OperationModel {
   /// With the profile's measured durations of this geometry, if it has any.
   OperationModel(const GpuProfile& gpu, const ModelGeometry& geometry);
 
-  /// Full durations, overhead included.
+  /// Full durations: the operation_overhead of the profile, and the roofline's or the table's time.
   Nanoseconds project(std::uint64_t queries);
   Nanoseconds score(std::uint64_t queries, std::uint64_t prefix_tokens, int query_heads, int kv_heads);
   Nanoseconds attend(std::uint64_t queries, std::uint64_t own_before, std::uint64_t k_tokens, std::uint64_t v_tokens);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -138,19 +139,33 @@ Bundle load_bundle(const std::filesystem::path& path) {
   return bundle;
 }
 
-std::filesystem::path find_bundle(const JsonValue& name, const std::filesystem::path& folder) {
-  const std::string wanted = name.as_string();
+void refuse_unknown_parts(const JsonValue& model) {
+  model.require_object().refuse_unknown_keys({"schema_version", "gpu", "ssd", "link", "host", "interference", "fits"});
+}
+
+/// Empty where there is none of this name.
+std::filesystem::path look_for_bundle(const std::string& wanted, const std::filesystem::path& folder) {
   const std::vector<std::string> shipped = shipped_profiles(folder);
   if (std::find(shipped.begin(), shipped.end(), wanted) != shipped.end()) return folder / wanted;
   if (std::filesystem::exists(std::filesystem::path(wanted) / "model.json")) return wanted;
-  name.fail(fmt::format("no profile \"{}\": neither a shipped bundle nor a folder with model.json{}", wanted,
-                        nearest_and_allowed(wanted, shipped)));
+  return {};
+}
+
+std::string no_such_bundle(const std::string& wanted, const std::filesystem::path& folder) {
+  return fmt::format("no profile \"{}\": neither a shipped bundle nor a folder with model.json{}", wanted,
+                     nearest_and_allowed(wanted, shipped_profiles(folder)));
+}
+
+std::filesystem::path find_bundle(const JsonValue& name, const std::filesystem::path& folder) {
+  const std::filesystem::path found = look_for_bundle(name.as_string(), folder);
+  if (found.empty()) name.fail(no_such_bundle(name.as_string(), folder));
+  return found;
 }
 
 /// One part, from the bundle it names, with the numbers that the scenario overrides.
 template <typename Part>
 void mix_part(const std::string& key, const JsonValue& scenario, const std::filesystem::path& folder, Profile& profile,
-              Part& part, const ParamTable<Part>& table) {
+              Part& part, const ParamTable<Part>& table, bool in_bundle) {
   const auto take = [&](const JsonValue& name) {
     const Bundle bundle = load_bundle(find_bundle(name, folder));
     const JsonValue model(bundle.model, bundle.origin);
@@ -168,7 +183,7 @@ void mix_part(const std::string& key, const JsonValue& scenario, const std::file
       Json numbers = value.json();
       numbers.erase("from");
       // Without a bundle underneath, the numbers are all there is: what is missing is refused, not zero.
-      Json merged = value.has("from") || scenario.has("name") ? table.write(part) : Json::object();
+      Json merged = value.has("from") || in_bundle ? table.write(part) : Json::object();
       for (const ParamInfo& param : table.infos()) {
         // "read_bandwidth": "14 GB/s" replaces read_bandwidth_bytes_per_s.
         if (numbers.contains(detail::name_without_suffix(param))) merged.erase(param.name);
@@ -330,6 +345,23 @@ std::vector<std::string> shipped_profiles(const std::filesystem::path& folder) {
   return names;
 }
 
+void check_bundle(const std::filesystem::path& path) {
+  const Bundle bundle = load_bundle(path);
+  const JsonValue model(bundle.model, bundle.origin);
+  refuse_unknown_parts(model);
+  if (model.has("gpu")) read_part(model.key("gpu"), gpu_profile_params());
+  if (model.has("ssd")) read_part(model.key("ssd"), ssd_profile_params());
+  if (model.has("link")) read_part(model.key("link"), link_profile_params());
+  if (model.has("host")) read_part(model.key("host"), host_profile_params());
+  if (model.has("interference")) read_interference(model.key("interference"));
+}
+
+std::filesystem::path find_bundle(const std::string& name, const std::filesystem::path& folder) {
+  const std::filesystem::path found = look_for_bundle(name, folder);
+  if (found.empty()) throw ConfigError(no_such_bundle(name, folder));
+  return found;
+}
+
 Profile read_profile(const JsonValue& value, const std::filesystem::path& folder) {
   Json as_object = value.json();
   if (value.json().is_string()) {
@@ -340,18 +372,27 @@ Profile read_profile(const JsonValue& value, const std::filesystem::path& folder
   Profile profile;
   profile.hypothetical = false;
   profile.resolved = Json::object();
+  std::set<std::string> in_bundle;
   if (scenario.has("name")) {
     const JsonValue name = value.json().is_string() ? value : value.key("name");
     const Bundle bundle = load_bundle(find_bundle(name, folder));
     const JsonValue model(bundle.model, bundle.origin);
-    model.require_object().refuse_unknown_keys(
-        {"schema_version", "gpu", "ssd", "link", "host", "interference", "fits"});
+    refuse_unknown_parts(model);
     profile.name = bundle.name;
     profile.hypothetical = bundle.hypothetical;
-    profile.gpu = read_part(model.key("gpu"), gpu_profile_params());
-    profile.ssd = read_part(model.key("ssd"), ssd_profile_params());
-    profile.link = read_part(model.key("link"), link_profile_params());
-    profile.host = read_part(model.key("host"), host_profile_params());
+    const auto take = [&]<typename Part>(const std::string& key, Part& part, const ParamTable<Part>& table) {
+      if (model.has(key)) {
+        part = read_part(model.key(key), table);
+        in_bundle.insert(key);
+      } else if (!scenario.has(key)) {
+        model.fail(fmt::format("{} is missing: name a part to mix in, {{\"name\": \"{}\", \"{}\": ...}}", key, bundle.name,
+                               key));
+      }
+    };
+    take("gpu", profile.gpu, gpu_profile_params());
+    take("ssd", profile.ssd, ssd_profile_params());
+    take("link", profile.link, link_profile_params());
+    take("host", profile.host, host_profile_params());
     if (model.has("interference")) profile.interference = read_interference(model.key("interference"));
   } else {
     profile.name = "mixed";
@@ -360,10 +401,10 @@ Profile read_profile(const JsonValue& value, const std::filesystem::path& folder
         scenario.fail(fmt::format("{} is missing: a profile without a name gives all parts", part));
     }
   }
-  mix_part("gpu", scenario, folder, profile, profile.gpu, gpu_profile_params());
-  mix_part("ssd", scenario, folder, profile, profile.ssd, ssd_profile_params());
-  mix_part("link", scenario, folder, profile, profile.link, link_profile_params());
-  mix_part("host", scenario, folder, profile, profile.host, host_profile_params());
+  mix_part("gpu", scenario, folder, profile, profile.gpu, gpu_profile_params(), in_bundle.contains("gpu"));
+  mix_part("ssd", scenario, folder, profile, profile.ssd, ssd_profile_params(), in_bundle.contains("ssd"));
+  mix_part("link", scenario, folder, profile, profile.link, link_profile_params(), in_bundle.contains("link"));
+  mix_part("host", scenario, folder, profile, profile.host, host_profile_params(), in_bundle.contains("host"));
   profile.resolved["name"] = profile.name;
   profile.resolved["kind"] = profile.hypothetical ? "hypothetical" : "measured";
   for (const InterferencePair& pair : profile.interference) {

@@ -117,6 +117,10 @@ std::string bundle_digest(std::string_view model_text);
 /// The bundle's files as they are, sources included. Throws ConfigError where model.json is not the text that meta.json
 /// has the digest of (only measured bundles have one).
 Json read_bundle(const std::filesystem::path& bundle);
+/// The folder of a shipped bundle's name or of a path. Throws ConfigError with the nearest and all names.
+std::filesystem::path find_bundle(const std::string& name, const std::filesystem::path& folder);
+/// Reads every part that the bundle has as a profile would: ConfigError for what is wrong, missing sources among it.
+void check_bundle(const std::filesystem::path& bundle);
 std::vector<std::string> shipped_profiles(const std::filesystem::path& folder);
 
 }  // namespace reprefill::sim
