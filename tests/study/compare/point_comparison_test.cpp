@@ -149,6 +149,12 @@ TEST_F(PointComparisonTest, ThePartsThatAreLeftOutExplainTheirShare) {
   EXPECT_LT(error["naive_bandwidth_and_flops"], error["naive_per_object_linear"]);
 }
 
+TEST_F(PointComparisonTest, AProfileWithoutResidualsHasNoRange) {
+  profile_.gpu.residual_sigma = profile_.ssd.residual_sigma = profile_.link.residual_sigma = 0;
+  const std::vector<MachineRun> repeats = {run(profile_, options_)};
+  EXPECT_TRUE(compare(repeats, /*timing_dependent=*/false, 5).ranges.empty());
+}
+
 TEST_F(PointComparisonTest, TheRangeCoversAMachineThatIsOffAsItsResidualsSay) {
   // Forty machines, each off in its own way; the range is drawn with another seed.
   SimulatedSessionOptions truth = options_;
