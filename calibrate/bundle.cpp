@@ -53,8 +53,9 @@ double must(const std::optional<double>& value, const char* what) {
 Json operations_json(const OperationFit& fit, const ModelSource& source) {
   Json json = {{"model", source.geometry.name}, {"shape", sim::shape_json(source.geometry)}};
   json["method"] = fmt::format(
-      "{}; {}", source.checkpoint.empty() ? fmt::format("{} layers of random weights", source.num_layers)
-                                          : "the checkpoint's own weights",
+      "{}; {}",
+      source.checkpoint.empty() ? fmt::format("{} layers of random weights", source.num_layers)
+                                : "the checkpoint's own weights",
       source.weights_cached ? "widened weights cached, as the whole model's fit the executor's cache"
                             : "weights widened at each use, as the whole model's do not fit the executor's cache");
   json["project"] = fit.tables.project.to_json();
@@ -76,13 +77,13 @@ Json gpu_part(const Plan& plan, const Measurements& m, std::vector<FitReport>& f
   }
   const RooflineFit roofline = fit_roofline(models, operations, m.cells);
   const double hand_over = must(median_of(m.cells, "hand_over"), "hand_over");
-  PartWriter part(fmt::format("CPU executor, {} threads, {}", m.num_threads,
-                              describe_machine().at("cpu").get<std::string>()));
+  PartWriter part(
+      fmt::format("CPU executor, {} threads, {}", m.num_threads, describe_machine().at("cpu").get<std::string>()));
   part.set("peak_flops_per_s", roofline.peak_flops_per_s, "measured: the best rate of any operation");
   part.set("memory_bandwidth_bytes_per_s", roofline.memory_bandwidth_bytes_per_s,
            "measured: weights of the head read for one token");
-  part.set("memory_bytes", static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
-                               static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)),
+  part.set("memory_bytes",
+           static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)),
            "the kernel's count of memory now; nothing is sized by it, since a virtual machine's may grow");
   part.set("gemm_efficiency", roofline.gemm_efficiency, "measured: projections against the best rate");
   part.set("attention_efficiency", roofline.attention_efficiency, "measured: scoring against the best rate");
@@ -109,8 +110,9 @@ Json ssd_part(const Plan& plan, const Measurements& m, std::vector<FitReport>& f
                                      : "drive that fio measured";
   PartWriter part(name);
   part.set("read_bandwidth_bytes_per_s", fit.ssd.read_bandwidth.value, by + ": the largest random reads, deep");
-  part.set("write_bandwidth_bytes_per_s", fit.has_writes ? fit.ssd.write_bandwidth.value : fit.ssd.read_bandwidth.value,
-           fit.has_writes ? "measured: 1 MiB O_DIRECT writes, 4 threads" : "assumption: as reads; no write was measured");
+  part.set(
+      "write_bandwidth_bytes_per_s", fit.has_writes ? fit.ssd.write_bandwidth.value : fit.ssd.read_bandwidth.value,
+      fit.has_writes ? "measured: 1 MiB O_DIRECT writes, 4 threads" : "assumption: as reads; no write was measured");
   part.set("read_latency_ns", fit.ssd.read_latency.value, by + ": the smallest read at depth 1, less its transfer");
   part.set("write_latency_ns", fit.has_writes ? fit.ssd.write_latency.value : fit.ssd.read_latency.value,
            fit.has_writes ? "measured: 4 KiB O_DIRECT writes" : "assumption: as reads; no write was measured");
@@ -171,8 +173,7 @@ Json host_part(const Measurements& m, const LineFit& copies, bool has_io_calls) 
   part.set("tokenise_per_token_ns", whole(per_token), tokenise_source);
   part.set("look_up_per_block_ns", whole(must(median_of(m.cells, "look_up", 0, "blocks", 128), "look_up") / 128),
            "measured: a stored prefix of 128 blocks");
-  part.set("cache_update_per_entry_ns",
-           whole(must(median_of(m.cells, "cache_update"), "cache_update") / 512),
+  part.set("cache_update_per_entry_ns", whole(must(median_of(m.cells, "cache_update"), "cache_update") / 512),
            "measured: note, look up, admit and unpin in a full cache");
   return part.take();
 }
@@ -218,12 +219,9 @@ Json meta_json(const Plan& plan, const Measurements& m, const std::string& name,
                                plan.options.effort == Effort::full ? "full" : "quick", plan.options.device);
   meta["plan"] = plan.to_json();
   if (plan.site) {
-    meta["storage"] = {{"file_system", plan.site->file_system},
-                       {"device", plan.site->device.to_json()},
-                       {"span_bytes", plan.site->span.value},
-                       {"fill_rates_bytes_per_s", m.fill_rates_bytes_per_s},
-                       {"page_cache_share", m.cached_share},
-                       {"warnings", plan.site->warnings}};
+    meta["storage"] = {{"file_system", plan.site->file_system}, {"device", plan.site->device.to_json()},
+                       {"span_bytes", plan.site->span.value},   {"fill_rates_bytes_per_s", m.fill_rates_bytes_per_s},
+                       {"page_cache_share", m.cached_share},    {"warnings", plan.site->warnings}};
   }
   meta["conditions"] = {{"before", m.before.to_json()}, {"after", m.after.to_json()}};
   meta["disturbances"] = m.disturbances;

@@ -19,8 +19,8 @@ struct Difference {
   Change change = Change::same;
 };
 
-/// Measured points by fit and shape, then the numbers of each part. Of two medians the second is better or worse if they
-/// differ by more than both spreads together and by 2 %, the same if difference and spreads are within 5 %, else
+/// Measured points by fit and shape, then the numbers of each part. Of two medians the second is better or worse if
+/// they differ by more than both spreads together and by 2 %, the same if difference and spreads are within 5 %, else
 /// ambiguous. Numbers without spread: what differs is better or worse, or, where neither is (a size, a count of
 /// devices), ambiguous.
 std::vector<Difference> diff_bundles(const Json& first, const Json& second);

@@ -12,9 +12,9 @@ Json value_of(const std::string& text) {
   std::size_t used = 0;
   try {
     const double number = std::stod(text, &used);
-    if (used == text.size()) return number == static_cast<double>(static_cast<std::int64_t>(number))
-                                        ? Json(static_cast<std::int64_t>(number))
-                                        : Json(number);
+    if (used == text.size())
+      return number == static_cast<double>(static_cast<std::int64_t>(number)) ? Json(static_cast<std::int64_t>(number))
+                                                                              : Json(number);
   } catch (const std::exception&) {  // a string with a unit, or one that the profile refuses with its name
   }
   return text;
@@ -51,8 +51,8 @@ Json write_part(const std::string& part, const Json& resolved, const Json& origi
     json[key] = value;
     if (key == "name") continue;
     const std::string before = original.contains(key) ? original.at(key).dump() : "absent";
-    json["sources"][key] = fmt::format("assumption: `reprefill profile derive` on {}.{}, where it was {}", from, part,
-                                       before);
+    json["sources"][key] =
+        fmt::format("assumption: `reprefill profile derive` on {}.{}, where it was {}", from, part, before);
   }
   if (!change.numbers.contains("name")) json["name"] = original.value("name", part) + ", derived";
   return json;
@@ -76,8 +76,7 @@ DerivedBundle derive_bundle(const std::string& base, const std::map<std::string,
     const auto found = changes.find(part);
     const PartChanges change = found == changes.end() ? PartChanges{} : found->second;
     const std::string from = change.from.empty() ? base : change.from;
-    bundle.model[part] =
-        write_part(part, profile.resolved.at(part), original_part(part, from, shipped), change, from);
+    bundle.model[part] = write_part(part, profile.resolved.at(part), original_part(part, from, shipped), change, from);
   }
   bundle.model["interference"] = profile.resolved.value("interference", Json::array());
   return bundle;

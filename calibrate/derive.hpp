@@ -23,8 +23,8 @@ struct DerivedBundle {
 
 /// A complete hypothetical bundle: every number keeps its source, a changed one says what it was derived from. Measured
 /// tables follow as they do when a scenario overrides numbers (sim/devices/profile.cpp): a drive's curve is scaled, a
-/// GPU's operations are left out. Throws ConfigError as reading a profile does, and where the base has not all parts and
-/// `changes` brings none.
+/// GPU's operations are left out. Throws ConfigError as reading a profile does, and where the base has not all parts
+/// and `changes` brings none.
 DerivedBundle derive_bundle(const std::string& base, const std::map<std::string, PartChanges>& changes,
                             const std::string& name, const std::filesystem::path& shipped);
 

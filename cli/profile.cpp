@@ -112,8 +112,8 @@ Json read_model(const std::string& name, const Environment& environment) {
 }
 
 void diff(const ProfileOptions& options, const Environment& environment) {
-  const std::vector<calibrate::Difference> differences = calibrate::diff_bundles(
-      read_model(options.name, environment), read_model(options.other, environment));
+  const std::vector<calibrate::Difference> differences =
+      calibrate::diff_bundles(read_model(options.name, environment), read_model(options.other, environment));
   if (options.json) {
     Json json = Json::array();
     for (const calibrate::Difference& d : differences) {
@@ -182,8 +182,7 @@ void add_derive(CLI::App& profile, const Environment& environment) {
   verb->add_option("--out", options->out, "Folder of the new bundle")->required();
   for (const char* part : kParts) {
     verb->add_option_function<std::string>(
-        fmt::format("--{}", part),
-        [options, part](const std::string& from) { options->changes[part].from = from; },
+        fmt::format("--{}", part), [options, part](const std::string& from) { options->changes[part].from = from; },
         fmt::format("Take the part {} of this profile", part));
   }
   add_number_options(*verb, "gpu", sim::gpu_profile_params(), options);

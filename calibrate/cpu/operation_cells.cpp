@@ -48,9 +48,7 @@ class FirstTokenCell final : public Cell {
 
 }  // namespace
 
-OperationGrid quick_operation_grid() {
-  return {.queries = {1, 16, 64, 256, 1024, 2048}, .keys = {0, 512, 2048, 8192}};
-}
+OperationGrid quick_operation_grid() { return {.queries = {1, 16, 64, 256, 1024, 2048}, .keys = {0, 512, 2048, 8192}}; }
 
 OperationGrid full_operation_grid() {
   return {.queries = {1, 2, 8, 16, 32, 48, 64, 96, 128, 256, 512, 1024, 2048},
@@ -66,7 +64,8 @@ LayerWalk::LayerWalk(engine::CpuExecutor& executor, std::uint32_t most_keys) : e
   for (std::vector<std::byte>* tensor : {&keys_, &values_}) {
     tensor->resize(elements * 2);
     auto* numbers = reinterpret_cast<std::uint16_t*>(tensor->data());
-    for (std::size_t i = 0; i < elements; ++i) numbers[i] = static_cast<std::uint16_t>(0x3e00 | (random.below(65536) & 0x80ff));
+    for (std::size_t i = 0; i < elements; ++i)
+      numbers[i] = static_cast<std::uint16_t>(0x3e00 | (random.below(65536) & 0x80ff));
   }
 }
 
@@ -111,9 +110,8 @@ LayerWalk::Timing LayerWalk::time_layer(Clock& clock, std::uint32_t queries, std
     std::vector<float> scores(keys);
     const KeyPage key_page{keys_.data(), keys};
     const KeyView view{{&key_page, 1}, keys, geometry.num_kv_heads};
-    timing.score_ns = time_of(clock, [&] {
-      executor_.score(*sequence_, layer_idx_, view, traces::HeadGrouping::all_heads, {}, scores);
-    });
+    timing.score_ns = time_of(
+        clock, [&] { executor_.score(*sequence_, layer_idx_, view, traces::HeadGrouping::all_heads, {}, scores); });
     const std::vector<int> probes = probe_heads();
     std::vector<float> probe_scores(probes.size() * keys);
     const KeyView probe_view{{&key_page, 1}, keys, 1};  // one KV head: the slab is that much smaller

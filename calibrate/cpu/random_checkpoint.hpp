@@ -9,8 +9,8 @@
 
 namespace reprefill::calibrate {
 
-/// Enough layers that their weights, as the executor reads them, are several times a last-level cache, so that a layer's
-/// weights come from memory as they do in the whole model; never more than the model has.
+/// Enough layers that their weights, as the executor reads them, are several times a last-level cache, so that a
+/// layer's weights come from memory as they do in the whole model; never more than the model has.
 int num_random_layers(const ModelGeometry& geometry);
 Bytes random_checkpoint_bytes(const ModelGeometry& geometry, int num_layers);
 

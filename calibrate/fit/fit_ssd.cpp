@@ -36,8 +36,8 @@ Reads reads_of(const std::vector<Measured>& cells, std::optional<std::uint32_t> 
   return reads;
 }
 
-/// Nanoseconds per read where more depth brings no more: over the deeper half of the depths, since the best of many noisy
-/// ones would be luck.
+/// Nanoseconds per read where more depth brings no more: over the deeper half of the depths, since the best of many
+/// noisy ones would be luck.
 double saturated_ns(const ByDepth& by_depth) {
   std::vector<double> deep;
   std::size_t place = 0;

@@ -25,8 +25,9 @@ struct SsdFit {
 };
 
 /// Random reads through one ring. At each size: the bandwidth is the median over the deeper half of the depths, the
-/// latency what depth 1 takes beyond the transfer and the calls; both monotone in the size. The number of channels is what fits all depths best.
-/// Held out: each depth but the first and the deepest. Throws ConfigError without reads at depth 1 and at more.
+/// latency what depth 1 takes beyond the transfer and the calls; both monotone in the size. The number of channels is
+/// what fits all depths best. Held out: each depth but the first and the deepest. Throws ConfigError without reads at
+/// depth 1 and at more.
 SsdFit fit_ssd(const std::vector<Measured>& cells);
 
 /// Nanoseconds per read, with `depth` under way: the slowest of latency spread over depth, over channels, and transfer.

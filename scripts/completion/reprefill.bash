@@ -50,6 +50,11 @@ _reprefill() {
     --store | --model | --work) _reprefill_folders; return ;;
     --reported) _reprefill_files csv; return ;;
     --doc) _reprefill_files md; return ;;
+    --profile) _reprefill_words "$("$program" profile list 2>/dev/null)"; _reprefill_folders; return ;;
+    --workload) _reprefill_files json; return ;;
+    --by) _reprefill_words automatic request point; return ;;
+    --objective) _reprefill_words mean p95 p99_ttft; return ;;
+    --importance) _reprefill_files rimp; return ;;
     --task | --requests | --prefixes) _reprefill_files jsonl; return ;;
     --tokenizer | --json-file) _reprefill_files json; return ;;
     --prompt-file | --text | --selections | --record-importance)
@@ -63,15 +68,16 @@ _reprefill() {
     --kv-dtype) _reprefill_words bf16 fp32; return ;;
     --prompt | --path-set | --in-flight | --max-tokens | --threads | --limit | --budgets | --layouts | --tokens | \
       --store-block-tokens | --timeline-requests | --set | --jobs | --point | --request | --shard | --new | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
-      --num-requests | --requests-per-s) return ;;
+      --num-requests | --requests-per-s | --repeats | --range-replicas | --tolerance | --metric | --margin | --trials | \
+      --min-attention-mass | --host-memory) return ;;
   esac
   if [[ $word == -* ]]; then
     _reprefill_words "$(_reprefill_options <<<"$help")"
     return
   fi
   case "${verbs[*]}" in
-    simulate | sweep | check | explain) _reprefill_files json ;;
-    plot | report | merge) _reprefill_folders ;;
+    simulate | sweep | check | explain | compare) _reprefill_files json ;;
+    plot | report | merge | diff) _reprefill_folders ;;
     "trace stats") _reprefill_files jsonl ;;
     "profile show") _reprefill_words "$("$program" profile list 2>/dev/null)"; _reprefill_folders ;;
     figures) _reprefill_words "$(_reprefill_figures)" ;;

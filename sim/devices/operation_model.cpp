@@ -26,9 +26,7 @@ Nanoseconds OperationModel::roofline(const OperationCost& cost, double efficienc
   return nanoseconds_from_seconds(std::max(compute, memory));
 }
 
-Nanoseconds OperationModel::project_roofline(std::uint64_t queries) const {
-  return gemm(costs_->project(queries));
-}
+Nanoseconds OperationModel::project_roofline(std::uint64_t queries) const { return gemm(costs_->project(queries)); }
 
 Nanoseconds OperationModel::score_roofline(std::uint64_t queries, std::uint64_t keys, int query_heads,
                                            int kv_heads) const {
@@ -63,7 +61,8 @@ Nanoseconds OperationModel::score(std::uint64_t queries, std::uint64_t prefix_to
   ++num_queries_;
   const Nanoseconds wanted = score_roofline(queries, prefix_tokens, query_heads, kv_heads);
   if (table_ == nullptr) return overhead() + wanted;
-  // Probes were measured with some number of heads; another one is extrapolated by the roofline, from the nearer of both.
+  // Probes were measured with some number of heads; another one is extrapolated by the roofline, from the nearer of
+  // both.
   const bool all_heads = query_heads == geometry_.num_query_heads;
   const bool probe = !all_heads && table_->score_probe.has_value();
   const DurationTable& table = probe ? *table_->score_probe : table_->score;

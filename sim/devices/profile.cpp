@@ -385,8 +385,8 @@ Profile read_profile(const JsonValue& value, const std::filesystem::path& folder
         part = read_part(model.key(key), table);
         in_bundle.insert(key);
       } else if (!scenario.has(key)) {
-        model.fail(fmt::format("{} is missing: name a part to mix in, {{\"name\": \"{}\", \"{}\": ...}}", key, bundle.name,
-                               key));
+        model.fail(fmt::format("{} is missing: name a part to mix in, {{\"name\": \"{}\", \"{}\": ...}}", key,
+                               bundle.name, key));
       }
     };
     take("gpu", profile.gpu, gpu_profile_params());

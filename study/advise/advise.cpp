@@ -25,7 +25,6 @@ class Advice {
   Advice(const AdviseInputs& inputs, const AdviseOptions& options, const sim::ScenarioContext& context,
          record::ResultFolder& folder)
       : options_(options),
-        context_(context),
         inputs_(with_fixed_pool(inputs, context)),
         point_(point_of(inputs_, context)),
         runner_(inputs_, context, folder, options.runner) {}
@@ -287,7 +286,6 @@ class Advice {
   }
 
   const AdviseOptions& options_;
-  const sim::ScenarioContext& context_;
   AdviseInputs inputs_;
   sim::Point point_;
   TrialRunner runner_;

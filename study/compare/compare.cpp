@@ -210,6 +210,7 @@ Json compare_inputs(const sim::Scenario& scenario, const engine::Model& model, c
     // The profile decides the prediction, not the measurement: another one may be held against the same journal.
     Json resolved = point.resolved;
     resolved.erase("profile");
+    resolved.erase("range_replicas");  // its default depends on the profile
     json["points"].push_back({{"label", point.label}, {"axes", point.axes}, {"resolved", resolved}});
   }
   return json;

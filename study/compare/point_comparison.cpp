@@ -188,6 +188,7 @@ class Comparison {
   }
 
   void add_ranges() {
+    if (in_.range_replicas == 0 || !in_.profile.has_residuals()) return;
     const std::size_t num_requests = result_.predicted.requests.size();
     std::vector<std::vector<double>> replicas(in_.timing_dependent ? 1 : num_requests);
     for (std::uint64_t replica = 0; replica < in_.range_replicas; ++replica) {
@@ -201,7 +202,6 @@ class Comparison {
       }
       for (std::size_t i = 0; i < num_requests; ++i) replicas[i].push_back(ttft_ms(run.requests[i]));
     }
-    if (in_.range_replicas == 0) return;
     for (std::size_t i = 0; i < replicas.size(); ++i) {
       std::vector<double> real;
       for (const MachineRun& repeat : in_.repeats) {

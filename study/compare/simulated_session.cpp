@@ -18,7 +18,7 @@ struct InFlight {
 class Session final : public sim::MachineObserver {
  public:
   Session(const SimulatedSessionOptions& options, const sim::Profile& profile, std::size_t num_warmup)
-      : options_(options), num_warmup_(num_warmup) {
+      : num_warmup_(num_warmup) {
     environment_ = {.geometry = options.geometry,
                     .path = options.path,
                     .store_block_tokens = options.store_block_tokens,
@@ -105,7 +105,6 @@ class Session final : public sim::MachineObserver {
     if (entry.index == num_warmup_) run_.timeline = from_arrival(entry.spans, entry.arrival);
   }
 
-  const SimulatedSessionOptions& options_;
   std::size_t num_warmup_;
   MachineRun run_;
   cache::DecisionLog decisions_, identification_decisions_;

@@ -36,7 +36,8 @@ class Calibrate : public testing::Test {
   }
   std::string command(const std::string& more) const {
     return "calibrate --quiet --unregistered-buffers --cell-seconds 0.02 --storage " + (folder / "disk").string() +
-           " --span '64 MiB' --model " + (folder / "tiny").string() + " --out " + (folder / "bundle").string() + " " + more;
+           " --span '64 MiB' --model " + (folder / "tiny").string() + " --out " + (folder / "bundle").string() + " " +
+           more;
   }
   TemporaryFolder folder;
 };
@@ -65,16 +66,19 @@ TEST_F(Calibrate, WritesABundleThatSweepTakesAndRemovesItsScratch) {
     EXPECT_TRUE(difference["change"] == "same" || difference["change"] == "ambiguous") << difference;
   }
 
-  write_text(folder / "scenario.json",
-             Json({{"name", "measured"},
-                   {"model", (folder / "tiny").string()},
-                   {"profile", bundle},
-                   {"systems", {"attention_store"}},
-                   {"workload",
-                    {{"kind", "prefix_pool"}, {"num_prefixes", 2}, {"prefix_tokens", 1024}, {"suffix_tokens", 16},
-                     {"popularity", "uniform"}, {"measured_requests", 4}}},
-                   {"importance", {{"kind", "synthetic"}, {"preset", "paper-5pct"}}}})
-                 .dump());
+  write_text(folder / "scenario.json", Json({{"name", "measured"},
+                                             {"model", (folder / "tiny").string()},
+                                             {"profile", bundle},
+                                             {"systems", {"attention_store"}},
+                                             {"workload",
+                                              {{"kind", "prefix_pool"},
+                                               {"num_prefixes", 2},
+                                               {"prefix_tokens", 1024},
+                                               {"suffix_tokens", 16},
+                                               {"popularity", "uniform"},
+                                               {"measured_requests", 4}}},
+                                             {"importance", {{"kind", "synthetic"}, {"preset", "paper-5pct"}}}})
+                                           .dump());
   const ProgramResult swept = run_program("sweep --quiet --strict --json --out " + (folder / "result").string() + " " +
                                           (folder / "scenario.json").string());
   EXPECT_EQ(swept.exit_code, 0) << swept.output;
@@ -145,7 +149,9 @@ TEST(ProfileDerive, TakesUnitsAndRefusesToOverwrite) {
   const ProgramResult diff = run_program("profile diff a800-990pro " + (folder / "fast").string());
   EXPECT_EQ(diff.exit_code, 0);
   EXPECT_THAT(diff.output, HasSubstr("ssd.read_bandwidth_bytes_per_s"));
-  EXPECT_EQ(run_program("profile derive a800-990pro --ssd.read_bandwidth 'fast' --out " + (folder / "x").string()).exit_code, 2);
+  EXPECT_EQ(
+      run_program("profile derive a800-990pro --ssd.read_bandwidth 'fast' --out " + (folder / "x").string()).exit_code,
+      2);
 }
 
 }  // namespace

@@ -60,7 +60,7 @@ TEST_F(RandomModel, AWalkGoesThroughAllLayersAndBeginsAnew) {
     EXPECT_GT(timing.score_probe_ns, 0);
     EXPECT_GT(timing.attend_ns, 0);
   }
-  EXPECT_EQ(walk.time_layer(clock, 1, 0).score_ns, 0);  // nothing stored: nothing to score
+  EXPECT_EQ(walk.time_layer(clock, 1, 0).score_ns, 0);          // nothing stored: nothing to score
   EXPECT_THAT(walk.probe_heads(), testing::ElementsAre(0, 1));  // those that share the first KV head
 }
 

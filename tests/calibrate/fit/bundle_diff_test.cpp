@@ -17,9 +17,10 @@ using testing::ThrowsMessage;
 const std::filesystem::path kShipped = std::filesystem::path(REPREFILL_SOURCE_DIR) / "calibrate" / "profiles";
 
 Json model_with(double measured, double spread) {
-  const FitReport fit{.name = "copy",
-                      .rule = "r",
-                      .points = {{.shape = {{"bytes", 1}}, .measured = measured, .spread = spread, .fitted = measured}}};
+  const FitReport fit{
+      .name = "copy",
+      .rule = "r",
+      .points = {{.shape = {{"bytes", 1}}, .measured = measured, .spread = spread, .fitted = measured}}};
   return {{"schema_version", 1}, {"fits", {fit.to_json()}}};
 }
 
@@ -61,10 +62,11 @@ TEST(BundleDiff, WhatOnlyOneHasIsSaid) {
 }
 
 TEST(FitReportJson, ComesBackWithItsPredictions) {
-  const FitReport fit{.name = "attend/x",
-                      .rule = "r",
-                      .points = {{.shape = {{"queries", 1}}, .measured = 100, .spread = 0.1, .fitted = 105, .held_out = 108},
-                                 {.shape = {{"queries", 2}}, .measured = 200, .converged = false, .fitted = 200}}};
+  const FitReport fit{
+      .name = "attend/x",
+      .rule = "r",
+      .points = {{.shape = {{"queries", 1}}, .measured = 100, .spread = 0.1, .fitted = 105, .held_out = 108},
+                 {.shape = {{"queries", 2}}, .measured = 200, .converged = false, .fitted = 200}}};
   const Json json = fit.to_json();
   const FitReport back = FitReport::from_json(JsonValue(json, "x"));
   EXPECT_EQ(back.to_json(), json);
@@ -73,8 +75,8 @@ TEST(FitReportJson, ComesBackWithItsPredictions) {
 }
 
 TEST(Derive, OneNumberChangesAndSaysWhereItIsFrom) {
-  const DerivedBundle bundle =
-      derive_bundle("a800-990pro", {{"ssd", {.from = "", .numbers = {{"read_bandwidth", "14 GB/s"}}}}}, "what-if", kShipped);
+  const DerivedBundle bundle = derive_bundle(
+      "a800-990pro", {{"ssd", {.from = "", .numbers = {{"read_bandwidth", "14 GB/s"}}}}}, "what-if", kShipped);
   const Json base = sim::read_bundle(kShipped / "a800-990pro").at("model");
   EXPECT_EQ(bundle.meta["kind"], "hypothetical");
   EXPECT_EQ(bundle.model["ssd"]["read_bandwidth_bytes_per_s"], 14e9);
@@ -86,8 +88,8 @@ TEST(Derive, OneNumberChangesAndSaysWhereItIsFrom) {
 TEST(Derive, WhatComesOutIsAProfileThatSweepTakes) {
   const test_support::TemporaryFolder folder;
   const DerivedBundle derived = derive_bundle(
-      "a800-990pro", {{"gpu", {.from = "h100-sxm"}}, {"ssd", {.from = "ssd-gen5", .numbers = {{"num_devices", "2"}}}}}, "two",
-      kShipped);
+      "a800-990pro", {{"gpu", {.from = "h100-sxm"}}, {"ssd", {.from = "ssd-gen5", .numbers = {{"num_devices", "2"}}}}},
+      "two", kShipped);
   std::filesystem::create_directories(folder / "two");
   write_bundle(folder / "two", {.meta = derived.meta, .model = derived.model, .fits = {}});
   const Json name = (folder / "two").string();
@@ -114,7 +116,8 @@ TEST(Bundle, OneByteMoreInTheModelIsRefused) {
   write_bundle(folder.path(), {.meta = derived.meta, .model = derived.model, .fits = {}});
   EXPECT_NO_THROW(sim::check_bundle(folder.path()));
   std::ofstream(folder / "model.json", std::ios::app) << " ";
-  EXPECT_THAT([&] { sim::check_bundle(folder.path()); }, ThrowsMessage<ConfigError>(HasSubstr("is not what was measured")));
+  EXPECT_THAT([&] { sim::check_bundle(folder.path()); },
+              ThrowsMessage<ConfigError>(HasSubstr("is not what was measured")));
 }
 
 }  // namespace

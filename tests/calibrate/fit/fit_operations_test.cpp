@@ -45,7 +45,8 @@ std::vector<Measured> cells_of(const std::vector<double>& queries, const std::ve
       cells.push_back(std::move(cell));
     }
   }
-  cells.push_back({.spec = {.id = "", .quantity = "first_token", .shape = {{"model", "tiny"}}}, .values = {{700, 800, 900}}});
+  cells.push_back(
+      {.spec = {.id = "", .quantity = "first_token", .shape = {{"model", "tiny"}}}, .values = {{700, 800, 900}}});
   return cells;
 }
 

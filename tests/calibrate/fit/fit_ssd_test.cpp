@@ -29,7 +29,8 @@ std::vector<Measured> cells_of(const sim::SsdProfile& ssd) {
   std::vector<Measured> cells;
   for (const double bytes : {4096.0, 65536.0, 1048576.0}) {
     for (const double depth : {1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0}) {
-      cells.push_back(read_cell(bytes, depth, predict_read_ns(ssd, Bytes{static_cast<std::uint64_t>(bytes)}, depth, {})));
+      cells.push_back(
+          read_cell(bytes, depth, predict_read_ns(ssd, Bytes{static_cast<std::uint64_t>(bytes)}, depth, {})));
     }
   }
   return cells;

@@ -44,7 +44,8 @@ class OnADisk : public testing::Test {
 
 TEST_F(OnADisk, ASpanThatWouldFillTheDiskIsRefusedWithTheNumbers) {
   const Bytes free{std::filesystem::space(folder.path()).available};
-  EXPECT_THAT([&] { inspect_site(folder.path(), free); }, ThrowsMessage<ConfigError>(HasSubstr("would not leave a tenth")));
+  EXPECT_THAT([&] { inspect_site(folder.path(), free); },
+              ThrowsMessage<ConfigError>(HasSubstr("would not leave a tenth")));
 }
 
 TEST_F(OnADisk, ASpanBelow64MiBIsRefused) {

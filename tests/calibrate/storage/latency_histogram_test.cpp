@@ -42,7 +42,9 @@ TEST(LatencyHistogram, ComesBackFromJsonAndAdds) {
   EXPECT_EQ(sum.to_json()["71"], 2);  // 8 log2(500) = 71.7
 }
 
-TEST(LatencyHistogram, OfNothingThereIsNoQuantile) { EXPECT_THROW(LatencyHistogram().quantile_ns(0.5), InvariantError); }
+TEST(LatencyHistogram, OfNothingThereIsNoQuantile) {
+  EXPECT_THROW(LatencyHistogram().quantile_ns(0.5), InvariantError);
+}
 
 }  // namespace
 }  // namespace reprefill::calibrate

@@ -82,7 +82,11 @@ TEST(StorageCells, APlanNeedsNoFileAndNamesEveryShapeOnce) {
 }
 
 TEST_F(LoadTest, EveryKindOfCellGivesASampleOfItsMetrics) {
-  StorageGrid grid{.sizes = {Bytes{4096}}, .depths = {2}, .ring_counts = {2}, .patterns = {Pattern::random}, .slice_s = 0.005,
+  StorageGrid grid{.sizes = {Bytes{4096}},
+                   .depths = {2},
+                   .ring_counts = {2},
+                   .patterns = {Pattern::random},
+                   .slice_s = 0.005,
                    .unregistered_buffers = true};
   for (const auto& cell : storage_cells(grid, &*file)) {
     cell->prepare();

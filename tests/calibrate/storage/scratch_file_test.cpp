@@ -50,9 +50,10 @@ TEST_F(ScratchFileTest, NoTwoBlocksAreAlikeSoThatADriveCannotFoldThem) {
 }
 
 TEST_F(ScratchFileTest, AnInterruptedFillLeavesNothing) {
-  EXPECT_THROW(ScratchFile(folder.path(), kSize, [](double share) {
-                 if (share > 0.4) throw Interrupted();
-               }),
+  EXPECT_THROW(ScratchFile(folder.path(), kSize,
+                           [](double share) {
+                             if (share > 0.4) throw Interrupted();
+                           }),
                Interrupted);
   EXPECT_TRUE(is_empty());
 }

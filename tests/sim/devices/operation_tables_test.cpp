@@ -45,7 +45,8 @@ TEST(DurationTable, ComesBackFromJson) {
 TEST(DurationTable, GridsThatAreNotFilledOrNotAscendingAreRefused) {
   const auto expect_refused = [](const char* text, const char* message) {
     const Json json = Json::parse(text);
-    EXPECT_THAT([&] { DurationTable(JsonValue(json, "m.json")); }, ThrowsMessage<ConfigError>(HasSubstr(message))) << text;
+    EXPECT_THAT([&] { DurationTable(JsonValue(json, "m.json")); }, ThrowsMessage<ConfigError>(HasSubstr(message)))
+        << text;
   };
   expect_refused(R"({"queries": [1, 1], "ns": [1, 2]})", "queries: found [1,1]; expected ascending numbers");
   expect_refused(R"({"queries": [], "ns": []})", "expected 1 to 4096 numbers");

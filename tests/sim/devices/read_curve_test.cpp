@@ -64,34 +64,39 @@ TEST_F(BundleTest, AMeasuredDriveMixesIntoAnotherProfile) {
 }
 
 TEST_F(BundleTest, AFasterDriveKeepsTheCurvesForm) {
-  const Profile profile = read(
-      {{"name", "a800-990pro"}, {"ssd", {{"from", (folder / "b").string()}, {"read_bandwidth", "14.9 GB/s"}}}});
+  const Profile profile =
+      read({{"name", "a800-990pro"}, {"ssd", {{"from", (folder / "b").string()}, {"read_bandwidth", "14.9 GB/s"}}}});
   EXPECT_DOUBLE_EQ(profile.ssd.read_curve[0].bandwidth.value, 2e9);  // 14.9 is twice the 990 Pro's 7.45
   EXPECT_EQ(profile.ssd.read_curve[0].latency, Nanoseconds{60'000});
   EXPECT_TRUE(profile.hypothetical);
 }
 
 TEST_F(BundleTest, APartThatTheBundleHasNotMustBeMixedIn) {
-  EXPECT_THAT([&] { read((folder / "b").string()); }, ThrowsMessage<ConfigError>(HasSubstr("gpu is missing: name a part to mix in")));
-  const Profile profile = read(
-      {{"name", (folder / "b").string()}, {"gpu", "h100-sxm"}, {"link", "h100-sxm"}, {"host", "a800-990pro"}});
+  EXPECT_THAT([&] { read((folder / "b").string()); },
+              ThrowsMessage<ConfigError>(HasSubstr("gpu is missing: name a part to mix in")));
+  const Profile profile =
+      read({{"name", (folder / "b").string()}, {"gpu", "h100-sxm"}, {"link", "h100-sxm"}, {"host", "a800-990pro"}});
   EXPECT_EQ(profile.link.name, "PCIe 5.0 x16");
 }
 
 TEST_F(BundleTest, NumbersAloneAreNoPartWhereTheBundleHasNone) {
-  EXPECT_THAT([&] {
-                read({{"name", (folder / "b").string()},
-                      {"gpu", {{"peak_flops_per_s", 1e12}}},
-                      {"link", "h100-sxm"},
-                      {"host", "a800-990pro"}});
-              },
-              ThrowsMessage<ConfigError>(HasSubstr("is missing")));
+  EXPECT_THAT(
+      [&] {
+        read({{"name", (folder / "b").string()},
+              {"gpu", {{"peak_flops_per_s", 1e12}}},
+              {"link", "h100-sxm"},
+              {"host", "a800-990pro"}});
+      },
+      ThrowsMessage<ConfigError>(HasSubstr("is missing")));
 }
 
 TEST_F(BundleTest, SizesOfACurveAscend) {
   model["ssd"]["read_curve"][1]["bytes"] = 4096;
-  EXPECT_THAT([&] { read({{"name", "a800-990pro"}, {"ssd", (folder / "b").string()}}); },
-              ThrowsMessage<ConfigError>(HasSubstr("ascending sizes")));
+  EXPECT_THAT(
+      [&] {
+        read({{"name", "a800-990pro"}, {"ssd", (folder / "b").string()}});
+      },
+      ThrowsMessage<ConfigError>(HasSubstr("ascending sizes")));
 }
 
 TEST_F(BundleTest, AGpuWithAnOverriddenNumberForgetsWhatWasMeasuredOnTheRealOne) {
