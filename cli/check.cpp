@@ -1,4 +1,6 @@
 // `reprefill check`: reads a scenario and says what would be simulated, or what is wrong with it.
+#include <set>
+
 #include "cli/verbs.hpp"
 #include "sim/simulation/run_point.hpp"
 
@@ -10,6 +12,17 @@ struct CheckOptions {
   std::vector<std::string> sets;
   bool json = false;
 };
+
+/// What is in memory, each plan once with the first point that has it.
+void print_memory(const sim::Scenario& scenario) {
+  std::set<std::string> seen;
+  for (const sim::Point& point : scenario.points) {
+    const std::string plan =
+        sim::plan_memory(point.geometry, point.weights, point.system_params, point.profile.gpu.memory).to_text();
+    if (!seen.insert(plan).second) continue;
+    fmt::print("memory of {} on {}, {}:\n{}", point.label, point.profile.gpu.name, point.geometry.name, plan);
+  }
+}
 
 void run(const CheckOptions& options, const Environment& environment) {
   const sim::Scenario scenario =
@@ -29,6 +42,7 @@ void run(const CheckOptions& options, const Environment& environment) {
   std::map<std::string, std::size_t> by_label;
   for (const sim::Point& point : scenario.points) ++by_label[point.label];
   for (const auto& [label, count] : by_label) fmt::print("  {:<24} {} points\n", label, count);
+  print_memory(scenario);
 }
 
 }  // namespace

@@ -8,6 +8,9 @@ void add_model_options(CLI::App& verb, ModelOptions& options) {
   verb.add_option("--model", options.folder, "Folder of a Qwen2 or Qwen2.5 checkpoint (config.json, safetensors)")
       ->required();
   verb.add_option("--tokenizer", options.tokenizer, "tokenizer.json, where it is not in the model's folder");
+  verb.add_option("--device", options.device, "cpu (default) or cuda: what computes, and where the GPU tier is");
+  verb.add_option("--gpu", options.gpu_index, "Number of the GPU, with --device cuda (default 0)")
+      ->check(CLI::Range(0, 63));
   verb.add_option("--threads", options.threads, "Threads of the CPU executor (default: the cores of this process)")
       ->check(CLI::Range(1, 1024));
   verb.add_option("--kv-dtype", options.kv_dtype,
@@ -17,7 +20,9 @@ void add_model_options(CLI::App& verb, ModelOptions& options) {
 engine::Model open_model(const ModelOptions& options) {
   return engine::Model::open(
       options.folder, options.tokenizer,
-      {.num_threads = options.threads, .kv_type = choice_of<KvType>(options.kv_dtype, "--kv-dtype")});
+      {.device = choice_of<engine::ExecutorDevice>(options.device, "--device"),
+       .cpu = {.num_threads = options.threads, .kv_type = choice_of<KvType>(options.kv_dtype, "--kv-dtype")},
+       .gpu_index = options.gpu_index});
 }
 
 engine::StoreModel store_model(const engine::Model& model) {

@@ -13,6 +13,8 @@ struct ModelOptions {
   std::string tokenizer;
   int threads = 0;
   std::string kv_dtype = "bf16";
+  std::string device = "cpu";
+  int gpu_index = 0;
 };
 void add_model_options(CLI::App& verb, ModelOptions& options);
 engine::Model open_model(const ModelOptions& options);
@@ -35,6 +37,11 @@ Enum choice_of(const std::string& text, const std::string& option) {
 
 }  // namespace reprefill::cli
 
+template <>
+struct reprefill::EnumNames<reprefill::engine::ExecutorDevice> {
+  static constexpr std::pair<const char*, engine::ExecutorDevice> names[] = {{"cpu", engine::ExecutorDevice::cpu},
+                                                                             {"cuda", engine::ExecutorDevice::cuda}};
+};
 template <>
 struct reprefill::EnumNames<reprefill::KvType> {
   static constexpr std::pair<const char*, KvType> names[] = {{"bf16", KvType::bf16}, {"fp32", KvType::fp32}};

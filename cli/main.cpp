@@ -15,6 +15,10 @@ int main(int argc, char** argv) {
     cli::add_merge(app, environment);
     cli::add_run(app, environment);
     cli::add_eval(app, environment);
+    cli::add_append_error(app, environment);
+    cli::add_compare(app, environment);
+    cli::add_diff(app, environment);
+    cli::add_advise(app, environment);
     cli::add_tokenize(app, environment);
     cli::add_simulate(app, environment);
     cli::add_explain(app, environment);
@@ -24,7 +28,10 @@ int main(int argc, char** argv) {
     cli::add_trace(app, environment);
     cli::add_systems(app, environment);
     cli::add_profile(app, environment);
+    cli::add_calibrate(app, environment);
     cli::add_plot(app, environment);
+    cli::add_report(app, environment);
+    cli::add_figures(app, environment);
     cli::add_schema(app, environment);
     cli::add_store(app, environment);
     app.parse(argc, argv);

@@ -5,6 +5,7 @@
 #include "core/record/timeline.hpp"
 #include "engine/session/run_report.hpp"
 #include "sim/sweep/parallel_runner.hpp"
+#include "traces/importance/synthetic_importance.hpp"
 
 namespace reprefill::cli {
 namespace {
@@ -14,7 +15,7 @@ struct RunOptions {
   std::string store;
   std::string prompt, prompt_file, requests;
   bool chat = false;
-  std::string system = "contiguous_kv";
+  std::vector<std::string> systems = {"contiguous_kv"};
   std::vector<std::string> sets, path_sets;
   std::string path = "direct";
   int in_flight = 1;
@@ -36,9 +37,38 @@ std::vector<engine::Prompt> prompts_of(const RunOptions& options, const engine::
   return {prompt};
 }
 
-engine::SessionOptions session_options(const RunOptions& options) {
-  return {.system = options.system,
-          .system_params = params_of(options.sets, "--set"),
+std::vector<std::string> systems_of(const RunOptions& options) {
+  if (options.systems != std::vector<std::string>{"all"}) return options.systems;
+  std::vector<std::string> names;
+  for (const pipeline::SystemEntry& entry : pipeline::system_registry()) {
+    const bool can_run = !entry.needs_selections || !options.selections.empty();
+    if (can_run && !entry.is_preset) names.push_back(entry.name);
+  }
+  return names;
+}
+
+/// What `--set` says to each system: as with a scenario's axes, one of several systems that does not declare a
+/// parameter goes without it. Throws ConfigError where none declares it.
+std::vector<Json> params_by_system(const RunOptions& options, const std::vector<std::string>& systems) {
+  const Json params = params_of(options.sets, "--set");
+  std::vector<Json> by_system(systems.size(), Json::object());
+  for (const auto& [key, value] : params.items()) {
+    bool declared = systems.size() == 1;
+    for (std::size_t i = 0; i < systems.size(); ++i) {
+      const Json name = systems[i];
+      const std::vector<std::string> names = pipeline::find_system(JsonValue(name, "--system")).param_names();
+      if (systems.size() > 1 && std::ranges::find(names, key) == names.end()) continue;
+      by_system[i][key] = value;
+      declared = true;
+    }
+    if (!declared) throw ConfigError(fmt::format("--set {}: none of the systems has this parameter", key));
+  }
+  return by_system;
+}
+
+engine::SessionOptions session_options(const RunOptions& options, const std::string& system, Json params) {
+  return {.system = system,
+          .system_params = std::move(params),
           .path = choice_of<pipeline::PathKind>(options.path, "--path"),
           .path_params = params_of(options.path_sets, "--path-set"),
           .max_in_flight = options.in_flight,
@@ -61,52 +91,90 @@ std::unique_ptr<engine::ImportanceRecorder> make_recorder(const RunOptions& opti
       engine::ImportanceRecorder::Options{.mode = choice_of<engine::RecordMode>(options.record_mode, "--record-mode"),
                                           .geometry = geometry,
                                           .probe_heads = params.value("probe_heads", std::vector<int>{0, 1, 2}),
-                                          .recorded_under = {.system = options.system,
+                                          .recorded_under = {.system = options.systems.front(),
                                                              .budget = text("budget", "1"),
                                                              .chunk_tokens = std::stoi(text("chunk_tokens", "1"))}});
 }
 
-void run(const RunOptions& options) {
-  engine::Model model = open_model(options.model);
+struct Opened {
+  engine::Model model;
   std::optional<engine::Store> store;
-  if (!options.store.empty()) {
-    const engine::StoreModel expected = store_model(model);
-    store = engine::Store::open(options.store, &expected);
-  }
-  std::optional<traces::RecordedImportance> selections;
-  if (!options.selections.empty()) selections = traces::RecordedImportance::open(options.selections);
-  engine::SessionOptions wanted = session_options(options);
-  wanted.selections = selections ? &*selections : nullptr;
-  engine::Session session(model, store ? &*store : nullptr, wanted);
-  const std::vector<engine::Prompt> prompts = prompts_of(options, *model.tokenizer);
-  const auto recorder = make_recorder(options, session, model.checkpoint->geometry());
+  std::unique_ptr<traces::ImportanceSource> selections;
+};
 
+constexpr std::string_view kPreset = "preset:";
+
+/// A file of an earlier run, or scores drawn from one of the generator's presets.
+std::unique_ptr<traces::ImportanceSource> open_selections(const std::string& from, const ModelGeometry& geometry) {
+  if (from.empty()) return nullptr;
+  if (!from.starts_with(kPreset)) {
+    return std::make_unique<traces::RecordedImportance>(traces::RecordedImportance::open(from));
+  }
+  const traces::ImportancePreset& preset = traces::importance_preset(from.substr(kPreset.size()), "--selections");
+  return std::make_unique<traces::SyntheticImportance>(
+      preset.params, traces::ImportanceHeads{.num_kv_heads = geometry.num_kv_heads, .probe_kv_heads = {0, 0, 0}}, 1);
+}
+
+Opened open(const RunOptions& options) {
+  Opened opened{.model = open_model(options.model), .store = {}, .selections = {}};
+  if (!options.store.empty()) {
+    const engine::StoreModel expected = store_model(opened.model);
+    opened.store = engine::Store::open(options.store, &expected);
+  }
+  opened.selections = open_selections(options.selections, opened.model.checkpoint->geometry());
+  return opened;
+}
+
+void write_timeline(const std::string& path, std::span<const engine::RequestOutcome> outcomes) {
+  std::vector<record::Span> spans;
+  for (const engine::RequestOutcome& outcome : outcomes) {
+    spans.insert(spans.end(), outcome.spans.begin(), outcome.spans.end());
+  }
+  record::write_timeline(path, spans);
+}
+
+void check_files_are_of_one_system(const RunOptions& options, std::size_t num_systems) {
+  if (num_systems == 1) return;
+  for (const auto& [option, file] :
+       {std::pair{"--timeline", options.timeline}, {"--record-importance", options.record}})
+    if (!file.empty()) throw ConfigError(fmt::format("{}: one file holds one system; found {}", option, num_systems));
+}
+
+void run(const RunOptions& options) {
+  const std::vector<std::string> systems = systems_of(options);
+  const std::vector<Json> params = params_by_system(options, systems);
+  check_files_are_of_one_system(options, systems.size());
+  Opened opened = open(options);
+  const std::vector<engine::Prompt> prompts = prompts_of(options, *opened.model.tokenizer);
   const sim::InterruptGuard interrupt;
   engine::SessionCallbacks callbacks;
   callbacks.interrupted = &interrupt.flag();
-  const std::vector<engine::RequestOutcome> outcomes = session.serve(prompts, callbacks, recorder.get());
-  if (recorder) recorder->finish();
-  if (!options.timeline.empty()) {
-    std::vector<record::Span> spans;
-    for (const engine::RequestOutcome& outcome : outcomes) {
-      spans.insert(spans.end(), outcome.spans.begin(), outcome.spans.end());
+  Json reports = Json::array();
+  for (std::size_t i = 0; i < systems.size(); ++i) {
+    engine::SessionOptions wanted = session_options(options, systems[i], params[i]);
+    wanted.selections = opened.selections.get();
+    engine::Session session(opened.model, opened.store ? &*opened.store : nullptr, wanted);
+    const auto recorder = make_recorder(options, session, opened.model.checkpoint->geometry());
+    const std::vector<engine::RequestOutcome> outcomes = session.serve(prompts, callbacks, recorder.get());
+    if (recorder) recorder->finish();
+    if (!options.timeline.empty()) write_timeline(options.timeline, outcomes);
+    if (options.json) {
+      reports.push_back(engine::report_run(session, outcomes, opened.model));
+    } else {
+      fmt::print("{}{}", i > 0 ? "\n" : "", engine::describe_run(session, outcomes, opened.model));
+      std::fflush(stdout);
     }
-    record::write_timeline(options.timeline, spans);
   }
-  if (options.json) {
-    fmt::print("{}\n", engine::report_run(session, outcomes, model).dump(2));
-  } else {
-    fmt::print("{}", engine::describe_run(session, outcomes, model));
-  }
+  if (options.json) fmt::print("{}\n", (systems.size() == 1 ? reports.front() : reports).dump(2));
 }
 
 }  // namespace
 
 void add_run(CLI::App& app, const Environment&) {
   auto options = std::make_shared<RunOptions>();
-  CLI::App* verb = app.add_subcommand(
-      "run",
-      "Answer prompts with a Re-Prefill system on a real checkpoint (CPU executor: the GPU tier is in host memory)");
+  CLI::App* verb = app.add_subcommand("run",
+                                      "Answer prompts with a Re-Prefill system on a real checkpoint (on the CPU "
+                                      "executor the GPU tier is in host memory)");
   add_model_options(*verb, options->model);
   verb->add_option("--store", options->store, "Prefix store, as `reprefill store build` made it");
   CLI::Option_group* input = verb->add_option_group("input", "what to ask");
@@ -116,8 +184,12 @@ void add_run(CLI::App& app, const Environment&) {
                     "JSONL: prompt | prefix and suffix | messages | ids; optional id, max_tokens");
   input->require_option(1);
   verb->add_flag("--chat", options->chat, "Put the prompt into the model's chat template");
-  verb->add_option("--system", options->system, "A row of `reprefill systems` (default contiguous_kv)");
-  verb->add_option("--set", options->sets, "key=value: a parameter of the system, as in a scenario");
+  verb->add_option(
+          "--system", options->systems,
+          "Rows of `reprefill systems`, apart by commas, one after the other with caches of their own; or all: "
+          "but presets, and oracle without --selections (default contiguous_kv)")
+      ->delimiter(',');
+  verb->add_option("--set", options->sets, "key=value: a parameter of the systems that have it, as in a scenario");
   verb->add_option("--path", options->path, "Software path: direct (default) or prototype");
   verb->add_option("--path-set", options->path_sets, "key=value: a parameter of the software path");
   verb->add_option("--in-flight", options->in_flight, "Requests served at the same time (default 1)")
@@ -130,8 +202,9 @@ void add_run(CLI::App& app, const Environment&) {
   verb->add_option("--record-importance", options->record, "Write an importance trace of the run to this file");
   verb->add_option("--record-mode", options->record_mode,
                    "as_run (default): what the system scored and chose; full: all layers under full KV");
-  verb->add_option("--selections", options->selections,
-                   "Importance trace: scoring runs and is timed, but choices and scores come from the file");
+  verb->add_option(
+      "--selections", options->selections,
+      "Importance trace, or preset:NAME: scoring runs and is timed, but choices and scores come from there");
   verb->add_option("--timeline", options->timeline, "Write a Chrome trace of the requests to this file");
   verb->add_flag("--json", options->json, "Print the result as JSON");
   verb->callback([options] { run(*options); });

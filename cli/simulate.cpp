@@ -2,7 +2,7 @@
 #include "cli/verbs.hpp"
 #include "core/base/text_table.hpp"
 #include "core/record/timeline.hpp"
-#include "sim/simulation/run_point.hpp"
+#include "sim/simulation/prediction_range.hpp"
 
 namespace reprefill::cli {
 namespace {
@@ -45,7 +45,8 @@ void run(const SimulateOptions& options, const Environment& environment) {
   sim::RunOptions run{.num_warmup = point.workload.is_trace ? 0 : point.workload.pool.warmup_requests.value_or(0)};
   if (sim::warmup_limit(point) > 0) run.num_warmup = sim::warmup_needed(point, inputs, {});
   run.keep_spans = !options.timeline.empty();
-  const sim::RunResult result = sim::run_point(point, inputs, run);
+  sim::RunResult result = sim::run_point(point, inputs, run);
+  result.row["range"] = sim::prediction_range(point, inputs, run);
   if (!options.timeline.empty()) record::write_timeline(options.timeline, result.spans);
   if (options.json) {
     fmt::print("{}\n", result.row.dump(2));

@@ -18,6 +18,7 @@ struct SweepVerbOptions {
   bool quiet = false;
   bool json = false;
   bool markdown = false;
+  bool strict = false;
   std::optional<std::size_t> timeline;
 };
 
@@ -67,7 +68,8 @@ void run(const SweepVerbOptions& options, const Environment& environment, sim::D
   }
   const sim::SweepSummary summary = sim::run_sweep(
       scenario, inputs, folder ? &*folder : nullptr,
-      {.timeline_point = options.timeline, .shard = shard, .quiet = options.quiet}, distributor, interrupt.flag());
+      {.timeline_point = options.timeline, .shard = shard, .quiet = options.quiet, .strict = options.strict},
+      distributor, interrupt.flag());
   if (!folder) return;
   if (shard.count > 1) {
     print_shard(summary, scenario, shard, out);
@@ -83,14 +85,20 @@ void print_rows(const std::vector<Json>& rows, const std::vector<std::string>& a
 }
 
 void print_notes(const std::vector<Json>& rows) {
-  bool hypothetical = false, backlogged = false, timing_dependent = false, without_p95 = false;
+  bool hypothetical = false, backlogged = false, timing_dependent = false, without_p95 = false, extrapolated = false;
   for (const Json& row : rows) {
     hypothetical |= row.at("profile_kind") == "hypothetical";
     backlogged |= row.at("verdict") == "BACKLOGGED";
     timing_dependent |= row.at("timing_dependent").get<bool>();
     without_p95 |= row.at("ttft").contains("p95_note");
+    extrapolated |= row.at("operation_shapes").at("extrapolated").get<std::uint64_t>() > 0;
   }
   if (hypothetical) fmt::print("The profile is hypothetical: datasheet numbers and assumptions, no measurement.\n");
+  if (extrapolated) {
+    fmt::print(
+        "Some operations have shapes outside what the profile measured (operation_shapes.extrapolated of a row): a "
+        "roofline goes on from there. --strict refuses them.\n");
+  }
   if (backlogged) fmt::print("! BACKLOGGED: requests arrived faster than they were served; not a steady TTFT.\n");
   if (without_p95) fmt::print("P95 is not given with one request in flight and noise off: it is nearly the mean.\n");
   if (timing_dependent) fmt::print("~ bytes and cache decisions depend on durations; compare distributions only.\n");
@@ -116,6 +124,7 @@ void add_sweep(CLI::App& app, const Environment& environment, sim::Distributor* 
     verb->add_option("--timeline", options->timeline, "Also write timeline.json (Chrome trace) of this point")
         ->excludes(shard);
   }
+  verb->add_flag("--strict", options->strict, "Refuse points that ask the profile for shapes outside what it measured");
   verb->add_flag("--quiet", options->quiet, "No progress");
   verb->add_flag("--json", options->json, "Print the summary as JSON");
   verb->add_flag("--markdown", options->markdown, "Print the table as Markdown");

@@ -1,17 +1,39 @@
-// `reprefill trace`: statistics of request traces, the generator, and statistics of importance.
+// `reprefill trace`: statistics of request traces, conversion, the generator, and statistics of importance.
 #include "cli/verbs.hpp"
+#include "core/base/progress.hpp"
+#include "engine/tokenizer/plain_words.hpp"
 #include "traces/importance/importance_statistics.hpp"
 #include "traces/importance/recorded_importance.hpp"
 #include "traces/importance/synthetic_importance.hpp"
 #include "traces/workload/conversation_generator.hpp"
 #include "traces/workload/mooncake.hpp"
 #include "traces/workload/statistics.hpp"
+#include "traces/workload/trace_convert.hpp"
+#include "traces/workload/trace_format.hpp"
+
+namespace reprefill::cli {
+namespace {
+
+enum class ConvertTo : std::uint8_t { mooncake, vllm };
+
+}  // namespace
+}  // namespace reprefill::cli
+
+template <>
+struct reprefill::EnumNames<reprefill::cli::ConvertTo> {
+  static constexpr std::pair<const char*, cli::ConvertTo> names[] = {{"mooncake", cli::ConvertTo::mooncake},
+                                                                     {"vllm", cli::ConvertTo::vllm}};
+};
 
 namespace reprefill::cli {
 namespace {
 
 struct TraceOptions {
   std::string file;
+  traces::TraceReadOptions read;
+  ConvertTo to = ConvertTo::mooncake;
+  std::uint32_t to_block_tokens = 0;
+  std::string tokenizer;
   bool json = false;
   std::uint64_t seed = 1;
   std::uint64_t num_requests = 7000;
@@ -25,12 +47,43 @@ struct TraceOptions {
 };
 
 void statistics(const TraceOptions& options) {
-  const traces::TraceStatistics result = traces::compute_statistics(traces::read_mooncake_jsonl(options.file));
+  const traces::TraceStatistics result = traces::compute_statistics(traces::read_trace(options.file, options.read));
   if (options.json) {
     fmt::print("{}\n", to_json(result).dump(2));
   } else {
     fmt::print("{}", to_text(result));
   }
+}
+
+/// Blocks of the result: what was asked for, else Mooncake's own where the trace's fit into them, else the trace's.
+std::uint32_t target_blocks(const TraceOptions& options, const traces::RequestTrace& trace) {
+  if (options.to_block_tokens > 0) return options.to_block_tokens;
+  return traces::kMooncakeBlockTokens % trace.block_tokens() == 0 ? traces::kMooncakeBlockTokens : trace.block_tokens();
+}
+
+void convert(const TraceOptions& options) {
+  const traces::RequestTrace trace = traces::read_trace(options.file, options.read);
+  if (options.to == ConvertTo::mooncake) {
+    const std::uint32_t blocks = target_blocks(options, trace);
+    write_mooncake_jsonl(in_whole_milliseconds(with_blocks_of(trace, blocks)), options.out);
+    fmt::print("{}: {} requests, blocks of {} tokens, arrivals rounded down to milliseconds\n", options.out,
+               trace.size(), blocks);
+    return;
+  }
+  if (options.tokenizer.empty()) {
+    throw ConfigError("--tokenizer is missing: --to vllm writes words that are one token each in its vocabulary");
+  }
+  constexpr std::size_t kFewestWords = 256;
+  const std::vector<std::string> words =
+      plain_words(engine::Tokenizer::open(options.tokenizer), options.tokenizer, kFewestWords);
+  std::vector<double> costs;
+  for (const traces::TraceRequest& request : trace.requests()) costs.push_back(request.input_tokens);
+  Progress progress("trace convert", costs, ProgressMode::automatic);
+  write_vllm_dataset(trace, words, options.out, [&](std::size_t done) { progress.done(done - 1); });
+  fmt::print(
+      "{}: {} requests; arrival times are not part of this format. Use: vllm bench serve --dataset-name custom "
+      "--dataset-path {} --skip-chat-template --disable-shuffle\n",
+      options.out, trace.size(), options.out);
 }
 
 void generate(const TraceOptions& options) {
@@ -74,6 +127,41 @@ void importance(const TraceOptions& options) {
                    options.num_layers, fmt::format("{}: {}", preset.name, preset.doc), preset.targets);
 }
 
+/// Turns a name into the number that CLI11 reads an enumeration from.
+template <typename Enum>
+CLI::Validator names_of() {
+  return CLI::Validator(
+      [](std::string& text) {
+        std::string known;
+        for (const auto& [name, value] : EnumNames<Enum>::names) {
+          if (text == name) {
+            text = fmt::format("{}", static_cast<int>(value));
+            return std::string();
+          }
+          known += fmt::format("{}{}", known.empty() ? "" : ", ", name);
+        }
+        return fmt::format("found {}; expected one of {}", text, known);
+      },
+      "");
+}
+
+void add_read_options(CLI::App* verb, TraceOptions& options) {
+  verb->add_option("file", options.file, "Trace file, packed if it ends in .gz; agentic, lmcache: or a folder")
+      ->required();
+  verb->add_option("--format", options.read.format,
+                   "mooncake (default), agentic, bailian, azure or lmcache; see docs/scenarios.md")
+      ->transform(names_of<traces::TraceFormat>());
+  verb->add_option("--block-tokens", options.read.block_tokens, "Of formats mooncake and azure (default 512)")
+      ->check(CLI::Range(1, 1'000'000));
+  verb->add_option("--conversations-per-s", options.read.agentic.conversations_per_s,
+                   "Format agentic: rate at which conversations start (default 0.01)")
+      ->check(CLI::PositiveNumber);
+  verb->add_option("--share-prefix", options.read.agentic.share_prefix,
+                   "Format agentic: none (default), or tool_and_system for conversations with equal counts of both")
+      ->transform(names_of<traces::SharePrefix>());
+  verb->add_option("--seed", options.read.agentic.seed, "Format agentic: of the starts (default 1)");
+}
+
 }  // namespace
 
 void add_trace(CLI::App& app, const Environment&) {
@@ -81,10 +169,22 @@ void add_trace(CLI::App& app, const Environment&) {
   CLI::App* verb = app.add_subcommand("trace", "Request traces and importance");
   verb->require_subcommand(1);
 
-  CLI::App* stats = verb->add_subcommand("stats", "Statistics of a Mooncake JSONL trace");
-  stats->add_option("file", options->file, "Trace file")->required();
+  CLI::App* stats = verb->add_subcommand("stats", "Statistics of a request trace");
+  add_read_options(stats, *options);
   stats->add_flag("--json", options->json, "Machine-readable");
   stats->callback([options] { statistics(*options); });
+
+  CLI::App* to = verb->add_subcommand("convert", "Write a request trace in another format");
+  add_read_options(to, *options);
+  to->add_option("--to", options->to,
+                 "mooncake (default): Mooncake JSONL; vllm: the custom data set of `vllm bench serve`")
+      ->transform(names_of<ConvertTo>());
+  to->add_option("--to-block-tokens", options->to_block_tokens,
+                 "Blocks to write, a multiple of the trace's (default 512 where that is one, else the trace's)")
+      ->check(CLI::Range(1, 1'000'000));
+  to->add_option("--tokenizer", options->tokenizer, "--to vllm: tokenizer.json of the model that will be served");
+  to->add_option("--out", options->out, "File to write")->required();
+  to->callback([options] { convert(*options); });
 
   CLI::App* make = verb->add_subcommand("generate", "Generate a conversation trace like Mooncake's");
   make->add_option("--seed", options->seed, "Seed (default 1)");

@@ -15,21 +15,28 @@ struct Environment {
 };
 Environment find_environment(const char* program);
 
+void add_append_error(CLI::App& app, const Environment& environment);
 void add_eval(CLI::App& app, const Environment& environment);
 void add_tornado(CLI::App& app, const Environment& environment);
 void add_miss_ratio(CLI::App& app, const Environment& environment);
 void add_explain(CLI::App& app, const Environment& environment);
+void add_compare(CLI::App& app, const Environment& environment);
+void add_diff(CLI::App& app, const Environment& environment);
+void add_advise(CLI::App& app, const Environment& environment);
 void add_run(CLI::App& app, const Environment& environment);
 void add_tokenize(CLI::App& app, const Environment& environment);
 void add_simulate(CLI::App& app, const Environment& environment);
 /// On the threads of this process, or on `ranks`.
 void add_sweep(CLI::App& app, const Environment& environment, sim::Distributor* ranks = nullptr);
 void add_merge(CLI::App& app, const Environment& environment);
+void add_calibrate(CLI::App& app, const Environment& environment);
 void add_check(CLI::App& app, const Environment& environment);
 void add_trace(CLI::App& app, const Environment& environment);
 void add_systems(CLI::App& app, const Environment& environment);
 void add_profile(CLI::App& app, const Environment& environment);
 void add_plot(CLI::App& app, const Environment& environment);
+void add_figures(CLI::App& app, const Environment& environment);
+void add_report(CLI::App& app, const Environment& environment);
 void add_schema(CLI::App& app, const Environment& environment);
 void add_store(CLI::App& app, const Environment& environment);
 

@@ -83,9 +83,10 @@ class SimulatedMachine::LaneWork : public OpState, public Work, public LaneClien
   Nanoseconds duration{0};
   std::vector<boost::intrusive_ptr<Read>> sources;  // of a copy: whose staging it frees
   bool dropped = false;
+  bool in_place = false;  // nothing to do: the bytes are where they should go
 
   void run() override {
-    if (!dropped) {
+    if (!dropped && !in_place) {
       lane->enqueue(*this, activity, duration);
       return;
     }
@@ -98,6 +99,16 @@ class SimulatedMachine::LaneWork : public OpState, public Work, public LaneClien
       if (--read->num_copies == 0) machine->release_staging(read->staging);
     }
     machine->finish(*this, *this);
+  }
+};
+
+class SimulatedMachine::DecodeStep final : public LaneWork {
+ public:
+  using LaneWork::LaneWork;
+  void on_lane_done() override {
+    SimulatedMachine* const on = machine;  // the step itself may be gone after its completion
+    LaneWork::on_lane_done();
+    on->end_decode_step();
   }
 };
 
@@ -125,6 +136,19 @@ class SimulatedMachine::Score final : public ScoreResult, public Work, public La
   }
 };
 
+/// Time that passes without keeping anything busy.
+class SimulatedMachine::Wait final : public OpState, public Work, public Timer {
+ public:
+  using OpState::OpState;
+  Nanoseconds duration{0};
+
+  void run() override {
+    begin_service();
+    machine->simulation_.schedule(*this, machine->simulation_.now() + duration);
+  }
+  void fire() override { machine->finish(*this, *this); }
+};
+
 /// A small kernel on the GPU, then the way of the indices to the host.
 class SimulatedMachine::Select final : public SelectResult, public Work, public LaneClient, public Timer {
  public:
@@ -144,19 +168,28 @@ class SimulatedMachine::Select final : public SelectResult, public Work, public 
   }
 };
 
+namespace {
+
+Noise noise_of(const SimulatedMachineOptions& options, double sigma, const char* device) {
+  if (!options.noise) return {};
+  return Noise(sigma, options.seed, options.replica, device,
+               options.model_error ? Noise::Spread::and_model_error : Noise::Spread::each_operation);
+}
+
+}  // namespace
+
 SimulatedMachine::SimulatedMachine(Simulation& simulation, const SimulatedMachineOptions& options,
                                    MachineObserver& observer)
     : simulation_(simulation),
       options_(options),
       observer_(observer),
-      model_(options.profile->gpu),
+      model_(options.profile->gpu, *options.geometry),
       costs_(*options.geometry),
       interference_(simulation, options.profile->interference),
-      gpu_noise_(options.noise ? options.profile->gpu.residual_sigma : 0, options.seed, options.replica, "noise/gpu"),
-      link_noise_(options.noise ? options.profile->link.residual_sigma : 0, options.seed, options.replica,
-                  "noise/link"),
+      gpu_noise_(noise_of(options, options.profile->gpu.residual_sigma, "noise/gpu")),
+      link_noise_(noise_of(options, options.profile->link.residual_sigma, "noise/link")),
       ssd_(interference_, options.profile->ssd, options.profile->host, *options.path,
-           Noise(options.noise ? options.profile->ssd.residual_sigma : 0, options.seed, options.replica, "noise/ssd")),
+           noise_of(options, options.profile->ssd.residual_sigma, "noise/ssd")),
       gpu_(interference_, Activity::gemm),
       host_to_gpu_(interference_, {Activity::h2d, Activity::gather}),
       gpu_to_host_(interference_, Activity::d2h),
@@ -217,7 +250,7 @@ ReadOp SimulatedMachine::read(OpContext context, PieceList pieces, ReadPriority 
       plan_);
   op->requested = op->span.bytes = plan_.requested_bytes;
   op->num_requests = plan_.requests.size();
-  if (demand) op->staging = plan_.requested_bytes;
+  if (demand && path.read_target == ReadTarget::host) op->staging = plan_.requested_bytes;
   op->requests.reserve(plan_.requests.size());
   for (const layout::ReadRequest& request : plan_.requests) {
     // Segments lie somewhere on the stripe: their number decides where.
@@ -337,6 +370,7 @@ Op SimulatedMachine::copy(OpContext context, PieceList pieces, CopyRoute route, 
                  : op->span.resource == record::Resource::link_h2d_gather                   ? Activity::gather
                                                                                             : Activity::h2d;
   op->duration = copy_time(route, pieces.keys.size(), pieces.bytes);
+  if (options_.path->read_target == ReadTarget::gpu) land_in_gpu(*op, route);
   if (route == CopyRoute::staging_to_gpu_demand || route == CopyRoute::staging_to_host_tier) {
     for (const Op& dependency : deps) {
       auto* read = dynamic_cast<Read*>(dependency.get());
@@ -349,6 +383,34 @@ Op SimulatedMachine::copy(OpContext context, PieceList pieces, CopyRoute route, 
   return op;
 }
 
+/// With reads that land in GPU memory nothing is copied to it, and the host tier is filled from it.
+void SimulatedMachine::land_in_gpu(LaneWork& op, CopyRoute route) {
+  if (route == CopyRoute::staging_to_gpu_demand || route == CopyRoute::staging_to_gpu_prefetch) {
+    op.in_place = true;
+    op.span.bytes = Bytes{0};
+  } else if (route == CopyRoute::staging_to_host_tier) {
+    const LinkProfile& link = options_.profile->link;
+    op.lane = &gpu_to_host_;
+    op.activity = Activity::d2h;
+    op.span.resource = record::Resource::link_d2h;
+    op.duration = link_noise_.apply(link.copy_latency + transfer_time(op.span.bytes, link.copy_bandwidth));
+  }
+}
+
+/// Weights on their way to the GPU, double-buffered: a layer's go while the layer before computes, which has begun when
+/// its projection is done. Null where weights are resident.
+Op SimulatedMachine::stream_weights(OpContext context, Bytes size) {
+  if (!options_.stream_weights) return nullptr;
+  auto op = make_op<LaneWork>(this, simulation_, OpKind::copy, context, record::Operation::copy,
+                              record::Resource::link_h2d_copy, size);
+  op->lane = &host_to_gpu_.lane(0);
+  op->activity = Activity::h2d;
+  const LinkProfile& link = options_.profile->link;
+  op->duration = link_noise_.apply(link.copy_latency + transfer_time(size, link.copy_bandwidth));
+  issue(op, Deps(last_projection_[context.request]));
+  return op;
+}
+
 // ---- compute ----
 
 Op SimulatedMachine::project(OpContext context, TokenRange range, const Deps& deps) {
@@ -356,8 +418,17 @@ Op SimulatedMachine::project(OpContext context, TokenRange range, const Deps& de
                               record::Resource::gpu_compute);
   op->lane = &gpu_;
   const Nanoseconds launch = range.first == 0 ? options_.path->launch_overhead_per_layer : Nanoseconds{0};
-  op->duration = gpu_noise_.apply(model_.overhead() + launch + model_.gemm(costs_.project(range.count)));
-  issue(op, deps);
+  op->duration = gpu_noise_.apply(launch + model_.project(range.count));
+  if (!options_.stream_weights) {
+    issue(op, deps);
+    return op;
+  }
+  Deps all = deps;
+  if (range.first == 0) {
+    all.add(stream_weights(context, options_.geometry->layer_weight_bytes()));
+    last_projection_[context.request] = op;
+  }
+  issue(op, all);
   return op;
 }
 
@@ -371,9 +442,8 @@ ScoreOp SimulatedMachine::score(OpContext context, const Request& request, const
   const bool probes = spec.grouping == traces::HeadGrouping::probe_heads;
   const int query_heads = probes ? num_groups : geometry.num_query_heads;
   const int kv_heads = probes ? divide_rounding_up(num_groups, geometry.group_size()) : geometry.num_kv_heads;
-  Nanoseconds duration = model_.overhead() + model_.attention(costs_.score(request.own_tokens, request.stored_tokens,
-                                                                           query_heads, kv_heads));
-  if (spec.repeats_projection) duration += model_.overhead() + model_.gemm(costs_.project(request.own_tokens));
+  Nanoseconds duration = model_.score(request.own_tokens, request.stored_tokens, query_heads, kv_heads);
+  if (spec.repeats_projection) duration += model_.project(request.own_tokens);
   op->duration = gpu_noise_.apply(duration);
   issue(op, deps);
   return op;
@@ -402,8 +472,8 @@ Op SimulatedMachine::attend(OpContext context, const Request& request, TokenRang
   const Nanoseconds linear = model_.gemm(costs_.attend_linear(range.count));
   const Nanoseconds attention = model_.attention(costs_.attend_attention(range.count, range.first, k_tokens, v_tokens));
   op->activity = attention > linear ? Activity::attention : Activity::gemm;
-  op->duration = gpu_noise_.apply(model_.overhead() + linear + attention);
-  if (range.first == 0) observer_.on_attend(request, context.layer_idx, view);
+  op->duration = gpu_noise_.apply(model_.attend(range.count, range.first, k_tokens, v_tokens));
+  if (range.first + range.count == request.own_tokens) observer_.on_attend(request, context.layer_idx, view);
   issue(op, deps);
   return op;
 }
@@ -412,10 +482,51 @@ Op SimulatedMachine::first_token(OpContext context, const Deps& deps) {
   auto op = make_op<LaneWork>(this, simulation_, OpKind::first_token, context, record::Operation::first_token,
                               record::Resource::gpu_compute);
   op->lane = &gpu_;
-  op->duration =
-      gpu_noise_.apply(model_.overhead() + model_.gemm(costs_.first_token())) + options_.profile->host.first_token_cost;
+  op->duration = gpu_noise_.apply(model_.first_token()) + options_.profile->host.first_token_cost;
+  last_projection_.erase(context.request);
   issue(op, deps);
   return op;
+}
+
+// ---- decoding ----
+
+void SimulatedMachine::decode(std::uint32_t request, std::uint64_t context_tokens, std::uint64_t num_steps) {
+  if (num_steps == 0) return;
+  const bool idle = decoding_.empty();
+  decoding_.push_back({.request = request, .context_tokens = context_tokens, .num_steps = num_steps});
+  if (idle) begin_decode_step();
+}
+
+Nanoseconds SimulatedMachine::decode_step_time() const {
+  const std::uint64_t batch = decoding_.size();
+  OperationCost attention;
+  for (const Decoding& one : decoding_) {
+    const OperationCost cost = costs_.attend_attention(1, one.context_tokens, 0, 0);
+    attention.flops += cost.flops;
+    attention.bytes_moved += cost.bytes_moved;
+  }
+  const Nanoseconds layer = model_.overhead() * 2 + model_.gemm(costs_.project(batch)) +
+                            model_.gemm(costs_.attend_linear(batch)) + model_.attention(attention);
+  return layer * options_.geometry->num_layers + model_.overhead() + model_.gemm(costs_.first_token());
+}
+
+void SimulatedMachine::begin_decode_step() {
+  ++num_decode_steps_;
+  decoding_in_step_ = decoding_.size();
+  auto op = make_op<DecodeStep>(this, simulation_, OpKind::attend, {.request = decoding_.front().request},
+                                record::Operation::decode, record::Resource::gpu_compute);
+  op->lane = &gpu_;
+  op->duration = gpu_noise_.apply(decode_step_time());
+  issue(op, {});
+}
+
+void SimulatedMachine::end_decode_step() {
+  for (std::size_t i = 0; i < decoding_in_step_; ++i) {
+    ++decoding_[i].context_tokens;
+    --decoding_[i].num_steps;
+  }
+  std::erase_if(decoding_, [](const Decoding& one) { return one.num_steps == 0; });
+  if (!decoding_.empty()) begin_decode_step();
 }
 
 // ---- host ----
@@ -432,13 +543,23 @@ Nanoseconds SimulatedMachine::host_time(HostTask task) const {
       return host.look_up_per_block * count;
     case HostTaskKind::cache_update:
       return host.cache_update_per_entry * count;
+    case HostTaskKind::wait:
+      return Nanoseconds{count};
   }
   return Nanoseconds{0};
 }
 
 Op SimulatedMachine::host(OpContext context, HostTask task, const Deps& deps) {
+  if (task.kind == HostTaskKind::wait) {
+    auto wait =
+        make_op<Wait>(this, simulation_, OpKind::host, context, record::Operation::wait, record::Resource::host);
+    wait->duration = host_time(task);
+    issue(wait, deps);
+    return wait;
+  }
   static constexpr record::Operation kOperations[] = {record::Operation::framework, record::Operation::tokenise,
-                                                      record::Operation::look_up, record::Operation::cache_update};
+                                                      record::Operation::look_up, record::Operation::cache_update,
+                                                      record::Operation::wait};
   auto op = make_op<LaneWork>(this, simulation_, OpKind::host, context,
                               kOperations[static_cast<std::size_t>(task.kind)], record::Resource::host);
   op->lane = &host_thread_;
@@ -448,14 +569,18 @@ Op SimulatedMachine::host(OpContext context, HostTask task, const Deps& deps) {
 }
 
 Nanoseconds SimulatedMachine::recompute_time(std::uint32_t prompt_tokens) const {
+  OperationModel model = model_;  // a question, not an operation of the run: it does not count
   constexpr std::uint32_t kBlock = 2048;
   Nanoseconds layer{0};
   for (std::uint32_t first = 0; first < prompt_tokens; first += kBlock) {
     const std::uint32_t count = std::min(kBlock, prompt_tokens - first);
-    layer += model_.overhead() * 2 + model_.gemm(costs_.project(count)) + model_.gemm(costs_.attend_linear(count)) +
-             model_.attention(costs_.attend_attention(count, first, 0, 0));
+    layer += model.project(count) + model.attend(count, first, 0, 0);
   }
-  return layer * options_.geometry->num_layers + model_.overhead() + model_.gemm(costs_.first_token());
+  if (options_.stream_weights) {
+    layer =
+        std::max(layer, transfer_time(options_.geometry->layer_weight_bytes(), options_.profile->link.copy_bandwidth));
+  }
+  return layer * options_.geometry->num_layers + model.first_token();
 }
 
 }  // namespace reprefill::sim

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <deque>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -34,7 +35,9 @@ struct SimulatedMachineOptions {
   const layout::StoreLayout* store_layout = nullptr;  // null: the system stores nothing
   std::function<std::uint32_t(SegmentId)> segment_tokens;
   Bytes staging{std::uint64_t{1} << 60};
+  bool stream_weights = false;  // every layer's weights come over the link, for every request
   bool noise = false;
+  bool model_error = false;  // with noise: each device is a little off in the whole replica, as its residuals say
   std::uint64_t seed = 0;
   std::uint64_t replica = 0;
 };
@@ -58,11 +61,20 @@ class SimulatedMachine final : public pipeline::MachineCore {
   pipeline::Op first_token(pipeline::OpContext, const pipeline::Deps&) override;
   void detach(const pipeline::Op&, bool drop_unsubmitted) override;
 
+  /// The request goes on to decode, with so many tokens to attend to. All that decode take their steps together:
+  /// weights are read once a step, each attends to its own tokens. Between two steps whatever waits for the GPU gets
+  /// its turn.
+  void decode(std::uint32_t request, std::uint64_t context_tokens, std::uint64_t num_steps);
+  std::uint64_t num_decode_steps() const { return num_decode_steps_; }
+
   /// How long the resource has served something until now.
   Nanoseconds busy_time(record::Resource resource) const;
 
   /// What the SSD was asked for until now.
   const IoHistogram& io_histogram() { return ssd_.histogram(); }
+
+  /// Where durations of operations come from, and how many were asked for beyond what was measured.
+  const OperationModel& operation_model() const { return model_; }
 
   /// The compute time of a full prefill on an idle machine: what utilisation is measured in (semantics 7).
   Nanoseconds recompute_time(std::uint32_t prompt_tokens) const;
@@ -74,13 +86,25 @@ class SimulatedMachine final : public pipeline::MachineCore {
   class LaneWork;
   class Score;
   class Select;
+  class Wait;
+  class DecodeStep;
+  struct Decoding {
+    std::uint32_t request = 0;
+    std::uint64_t context_tokens = 0;
+    std::uint64_t num_steps = 0;  // left
+  };
 
   void begin(pipeline::OpState& op) override;
   void finish(pipeline::OpState& op, Work& work);
+  void begin_decode_step();
+  void end_decode_step();
+  Nanoseconds decode_step_time() const;
   void begin_read(Read& read);
   void drop(Read& read);
   void release_staging(Bytes size);
   Nanoseconds copy_time(pipeline::CopyRoute route, std::size_t num_pieces, Bytes bytes);
+  void land_in_gpu(LaneWork& op, pipeline::CopyRoute route);
+  pipeline::Op stream_weights(pipeline::OpContext context, Bytes size);
   Nanoseconds host_time(pipeline::HostTask task) const;
   Lane& lane_of(pipeline::CopyRoute route);
   void issue_lane(const boost::intrusive_ptr<LaneWork>& op, const pipeline::Deps& deps);
@@ -104,6 +128,11 @@ class SimulatedMachine final : public pipeline::MachineCore {
   layout::ReadPlan plan_;                  // reused
   record::QueueOccupancy occupancy_;
   std::array<BusyTime, record::kNumResources> busy_;
+  std::vector<Decoding> decoding_;
+  std::size_t decoding_in_step_ = 0;  // the leading ones; the others joined since
+  std::uint64_t num_decode_steps_ = 0;
+  // Of each request in flight, with streamed weights: the layer before's, which lets the next weights come.
+  std::map<std::uint32_t, pipeline::Op> last_projection_;
 };
 
 }  // namespace reprefill::sim

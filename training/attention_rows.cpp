@@ -1,5 +1,5 @@
-// Rows of causal softmax and of its gradient for decoder.py on a CPU. torch 1.13 takes ten passes over the logits in fp32,
-// two thirds of a training step; these take one. Built by decoder.py with g++ -O3 -march=native -ffast-math.
+// Rows of causal softmax and of its gradient for decoder.py on a CPU. torch 1.13 takes ten passes over the logits in
+// fp32, two thirds of a training step; these take one. Built by decoder.py with g++ -O3 -march=native -ffast-math.
 //
 // A matrix holds `rows` rows of `cols` bf16 logits. Rows are the queries of a block, `block` of them for each head in a
 // group; row r sees the columns up to cols - block + r % block.

@@ -89,6 +89,8 @@ void sizes(benchmark::internal::Benchmark* bench) { bench->RangeMultiplier(10)->
 
 BENCHMARK_CAPTURE(request_pieces, lru, "lru")->Apply(sizes);
 BENCHMARK_CAPTURE(request_pieces, lfu, "lfu")->Apply(sizes);
+BENCHMARK_CAPTURE(request_pieces, s3_fifo, "s3_fifo")->Apply(sizes);
+BENCHMARK_CAPTURE(request_pieces, arc, "arc")->Apply(sizes);
 BENCHMARK_CAPTURE(request_pieces, importance_frequency, "importance_frequency")->Apply(sizes);
 BENCHMARK_CAPTURE(request_pieces, attention_guided, "attention_guided")->Apply(sizes)->Arg(300'000);
 

@@ -151,13 +151,13 @@ void benchmark_prefill(std::uint32_t tokens) {
   std::vector<std::int32_t> ids(tokens);
   for (std::uint32_t i = 0; i < tokens; ++i) ids[i] = static_cast<std::int32_t>(i * 7919 % 151936);
   const std::vector<KvView> nothing(static_cast<std::size_t>(geometry.num_layers));
-  std::vector<float> logits(static_cast<std::size_t>(geometry.vocab));
+  std::int32_t id = -1;
   std::unique_ptr<Sequence> sequence;
   for (const char* state : {"cold", "warm", "warm"}) {
     const double seconds = seconds_of([&] {
       sequence = executor.begin(ids, 0);
       run_layers(executor, *sequence, {0, tokens}, nothing);
-      executor.logits(*sequence, logits);
+      executor.next_token(*sequence, id);
     });
     const double flops =
         2.0 * tokens * static_cast<double>(geometry.params_per_layer() * static_cast<unsigned>(geometry.num_layers));
@@ -180,7 +180,7 @@ void benchmark_prefill(std::uint32_t tokens) {
     const double seconds = seconds_of([&] {
       suffix = executor.begin(std::span(ids).first(kSuffix), tokens);
       run_layers(executor, *suffix, {0, kSuffix}, views);
-      executor.logits(*suffix, logits);
+      executor.next_token(*suffix, id);
     });
     fmt::print("Re-Prefill of {} tokens over {} stored: {:.1f} ms\n", kSuffix, tokens, seconds * 1e3);
   }
@@ -189,12 +189,12 @@ void benchmark_prefill(std::uint32_t tokens) {
   const auto scored = executor.begin(std::span(ids).first(kSuffix), tokens);
   executor.project(*scored, 0, {0, kSuffix});
   const double score_s = seconds_of([&] {
-    executor.score(*scored, 0, {.pages = {&key_page, 1}, .num_tokens = tokens, .num_heads = geometry.num_kv_heads},
-                   traces::HeadGrouping::all_heads, {}, scores);
+    executor.score(*scored, 0, {.pages = {&key_page, 1}, .num_tokens = tokens, .num_heads = geometry.num_kv_heads}, {},
+                   scores);
   });
   fmt::print("score of {} stored tokens in one layer: {:.2f} ms\n", tokens, score_s * 1e3);
   const double decode_s = seconds_of([&] {
-    for (int i = 0; i < kDecoded; ++i) executor.decode(*suffix, 1, views, logits);
+    for (int i = 0; i < kDecoded; ++i) executor.decode(*suffix, 1, views, id);
   });
   fmt::print("decode: {:.1f} ms a token, {:.1f} GB/s of weights\n", decode_s * 1e3 / kDecoded,
              static_cast<double>(geometry.weight_bytes().value) * 1e-9 * kDecoded / decode_s);

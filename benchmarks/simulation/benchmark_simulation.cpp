@@ -53,28 +53,40 @@ void ContiguousKv1000Requests(benchmark::State& state) {
 }
 BENCHMARK(ContiguousKv1000Requests)->Unit(benchmark::kMillisecond)->Repetitions(5)->ReportAggregatesOnly();
 
-/// All 7,000 requests of the Mooncake cut through contiguous_kv: budget 20 s and 1 GB on one core.
-void MooncakeReplay(benchmark::State& state) {
+/// A public trace through contiguous_kv on one core, reading included. Its memory: /usr/bin/time -v with a filter.
+void replay(benchmark::State& state, const std::string& file, Json workload) {
   const ScenarioContext where = context();
-  const std::filesystem::path file = "mooncake-conversation/conversation_trace.first7000.jsonl";
   if (where.traces.empty() || !std::filesystem::exists(where.traces / file)) {
-    state.SkipWithError("no Mooncake trace: set REPREFILL_TRACES");
+    state.SkipWithError(("no " + file + ": set REPREFILL_TRACES").c_str());
     return;
   }
+  workload["kind"] = "trace";
+  workload["file"] = "$REPREFILL_TRACES/" + file;
+  workload["target_utilisation"] = 0.6;
   const Json json = {
-      {"model", "qwen2.5-7b"},
-      {"profile", "a800-990pro"},
-      {"systems", {"contiguous_kv"}},
-      {"workload", {{"kind", "trace"}, {"file", "$REPREFILL_TRACES/" + file.string()}, {"target_utilisation", 0.6}}}};
+      {"model", "qwen2.5-7b"}, {"profile", "a800-990pro"}, {"systems", {"contiguous_kv"}}, {"workload", workload}};
   const Scenario scenario = read_scenario(json, "benchmark", {}, where);
   std::uint64_t events = 0;
+  std::uint64_t requests = 0;
   for (auto _ : state) {
     SharedInputs inputs(where);
-    events += run_point(scenario.points.front(), inputs, {}).num_events;
+    const RunResult result = run_point(scenario.points.front(), inputs, {});
+    events += result.num_events;
+    requests = result.num_requests;
   }
   state.counters["events_per_s"] = benchmark::Counter(static_cast<double>(events), benchmark::Counter::kIsRate);
+  state.counters["requests"] = static_cast<double>(requests);
+}
+
+/// All 7,000 requests of the Mooncake cut: budget 20 s and 1 GB.
+void MooncakeReplay(benchmark::State& state) {
+  replay(state, "mooncake-conversation/conversation_trace.first7000.jsonl", Json::object());
 }
 BENCHMARK(MooncakeReplay)->Unit(benchmark::kMillisecond)->Iterations(1)->Repetitions(3)->ReportAggregatesOnly();
+
+/// All conversations of coding agents, nested ones included: budget 60 s and 2 GB.
+void AgenticReplay(benchmark::State& state) { replay(state, "agentic-coding", {{"format", "agentic"}}); }
+BENCHMARK(AgenticReplay)->Unit(benchmark::kMillisecond)->Iterations(1)->Repetitions(3)->ReportAggregatesOnly();
 
 /// 32 equal points on k threads: budget 0.9 k times one core. Compare the rates of one run.
 void SweepOnJobs(benchmark::State& state) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include "core/base/random.hpp"
@@ -14,6 +15,8 @@
 #include "traces/workload/mooncake.hpp"
 #include "traces/workload/replay.hpp"
 #include "traces/workload/statistics.hpp"
+#include "traces/workload/trace_convert.hpp"
+#include "traces/workload/trace_format.hpp"
 
 namespace reprefill::traces {
 namespace {
@@ -75,6 +78,23 @@ void read_mooncake(benchmark::State& state) {
   state.SetLabel(std::to_string(file_bytes / 1'000'000) + " MB file");
 }
 BENCHMARK(read_mooncake)->ArgName("hashes")->Arg(0)->Arg(1)->Unit(benchmark::kMillisecond);
+
+/// The same requests as Bailian JSONL, whose ids must be made prefix keys.
+void read_bailian(benchmark::State& state) {
+  const RequestTrace trace = with_blocks_of(trace_with(IdKind::consecutive).trace, kMooncakeBlockTokens);
+  std::string text;
+  for (const TraceRequest& request : trace.requests()) {
+    text += fmt::format("{{\"timestamp\": {}, \"input_length\": {}, \"output_length\": {}, \"hash_ids\": [{}]}}\n",
+                        to_seconds(request.arrival), request.block_ids.size() * 16, request.output_tokens,
+                        fmt::join(request.block_ids, ", "));
+  }
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(
+        parse_trace(text, "benchmark", {.format = TraceFormat::bailian, .block_tokens = {}, .agentic = {}}));
+  }
+  state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(text.size()));
+}
+BENCHMARK(read_bailian)->Unit(benchmark::kMillisecond);
 
 void write_mooncake(benchmark::State& state) {
   const BenchmarkTrace& input = trace_with(IdKind::consecutive);

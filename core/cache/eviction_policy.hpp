@@ -43,6 +43,8 @@ class EvictionPolicy {
   virtual void on_lookup(SlotIdx) {}
   /// Loaded from SSD, before it is decided whether it enters a tier.
   virtual void on_loaded(SlotIdx) {}
+  /// It left the last tier that held it; `on_leave` came before.
+  virtual void on_dropped(SlotIdx) {}
 
   virtual void on_enter(Tier, SlotIdx, Pinned) = 0;
   /// The piece leaves the tier, whether as a victim or by promotion.

@@ -62,7 +62,7 @@ std::optional<Tier> TieredCache::lookup(PieceKey key) {
   return tier;
 }
 
-std::optional<Tier> TieredCache::admit_loaded(PieceKey key, Bytes bytes, std::vector<Move>& moves) {
+std::optional<Tier> TieredCache::admit_loaded(PieceKey key, Bytes bytes, std::vector<Move>& moves, Tier best) {
   ++statistics_.loads;
   statistics_.load_bytes += bytes;
   SlotIdx slot = table_.find(key);
@@ -73,7 +73,9 @@ std::optional<Tier> TieredCache::admit_loaded(PieceKey key, Bytes bytes, std::ve
     return already;
   }
   std::array<Room, kNumTiers> room{};
+  room[index_of(Tier::gpu)] = Room::none_worse;  // unless it is asked
   for (const Tier tier : {Tier::gpu, Tier::host}) {
+    if (tier < best) continue;
     room[index_of(tier)] = choose_victims(tier, slot, bytes);
     if (room[index_of(tier)] != Room::made) continue;
     evict_victims(tier, moves);
@@ -183,6 +185,7 @@ void TieredCache::drop(Tier tier, SlotIdx slot, std::vector<Move>& moves) {
   statistics_of(tier).dropped_bytes += bytes;
   move(moves, slot, bytes, tier == Tier::gpu ? Decision::dropped_gpu : Decision::dropped_host);
   table_.make_absent(slot);
+  policy_->on_dropped(slot);
   forget_unless_remembered(slot);
 }
 

@@ -72,8 +72,8 @@ class TieredCache {
 
   /// The load of this piece from SSD is issued: decides where it enters (GPU, else host, else nothing: a bypass) and
   /// appends the moves in the order of decision. What entered has one pin of the caller. A piece that another request
-  /// brought in meanwhile stays where it is and gets the pin.
-  std::optional<Tier> admit_loaded(PieceKey key, Bytes bytes, std::vector<Move>& moves);
+  /// brought in meanwhile stays where it is and gets the pin. With `best` = host the GPU tier is left alone.
+  std::optional<Tier> admit_loaded(PieceKey key, Bytes bytes, std::vector<Move>& moves, Tier best = Tier::gpu);
 
   /// A host hit is copied to the workspace: tries the GPU tier, and leaves the host tier when it enters.
   bool try_promote(PieceKey key, std::vector<Move>& moves);

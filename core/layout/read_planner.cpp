@@ -36,8 +36,22 @@ void locate_pieces(std::span<const PieceKey> keys, const StoreLayout& layout,
   plan.logical_bytes = Bytes{logical};
 }
 
-/// The run that starts at `first`: with merging all pieces that follow within the gap, else this one alone.
-Run run_from(const std::vector<PlannedPiece>& pieces, std::size_t first, const ReadLimits& limits) {
+/// The pieces of one block that follow each other in the list and in a chunk-major file: one object over all layers.
+Run object_from(const std::vector<PlannedPiece>& pieces, std::size_t first, std::span<const PieceKey> keys) {
+  const auto key_of = [&](std::size_t piece) { return keys[pieces[piece].list_index]; };
+  std::size_t past = first + 1;
+  while (past < pieces.size() && key_of(past).segment() == key_of(first).segment() &&
+         key_of(past).index() == key_of(first).index() && key_of(past).kind() <= PieceKind::key_value &&
+         pieces[past].offset == pieces[past - 1].end()) {
+    ++past;
+  }
+  return {align_down(pieces[first].offset), align_up(pieces[past - 1].end()), first, past};
+}
+
+/// The run that starts at `first`: with merging all pieces that follow within the gap, else this object alone.
+Run run_from(const std::vector<PlannedPiece>& pieces, std::size_t first, const ReadLimits& limits,
+             std::span<const PieceKey> keys, KvOrder order) {
+  if (!limits.merge && order == KvOrder::chunk_major) return object_from(pieces, first, keys);
   Run run{align_down(pieces[first].offset), align_up(pieces[first].end()), first, first + 1};
   if (!limits.merge) return run;
   for (; run.past_piece < pieces.size(); ++run.past_piece) {
@@ -80,7 +94,7 @@ void plan_reads(std::span<const PieceKey> pieces, const StoreLayout& layout,
     std::sort(plan.pieces.begin(), plan.pieces.end(), in_file_order);
   }
   for (std::size_t next = 0; next < plan.pieces.size();) {
-    const Run run = run_from(plan.pieces, next, limits);
+    const Run run = run_from(plan.pieces, next, limits, pieces, layout.kv_layout().order);
     add_requests(run, limit, plan);
     next = run.past_piece;
   }

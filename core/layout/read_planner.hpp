@@ -43,7 +43,8 @@ struct ReadPlan {
 
 /// Aligns each piece outward to 4 KiB; with `merge`, goes through them in file order (segment, offset) and joins what
 /// touches, overlaps or lies within the gap, so that no aligned block is read twice; splits above the limit. Without
-/// merging, list order is kept and pieces that share an aligned block each read it. `plan` is overwritten: hand in the
+/// merging, list order is kept and pieces that share an aligned block each read it; in a chunk-major file neighbours of
+/// one block are one object, and read as one. `plan` is overwritten: hand in the
 /// same one again and again, and planning allocates nothing.
 void plan_reads(std::span<const PieceKey> pieces, const StoreLayout& layout,
                 const std::function<std::uint32_t(SegmentId)>& segment_tokens, const ReadLimits& limits,

@@ -33,6 +33,8 @@ struct ModelGeometry {
   int head_norms = 0;     // vectors of head_dim a layer: Qwen3 normalises queries and keys
   int position_rows = 0;  // of a learned position embedding
 
+  /// Of activations: never below bf16, however small the weights are.
+  int activation_element_bytes() const { return weight_element_bytes > 2 ? weight_element_bytes : 2; }
   int group_size() const { return num_query_heads / num_kv_heads; }
 
   /// K (or V) of one token in one layer, all KV heads (reference 1.1, "K B/tok/layer").

@@ -50,6 +50,7 @@ Json efficiency(const RequestAccount& a, double num_requests) {
   json["prefetch_recall"] = ratio(a.prefetch_used, a.needed_from_ssd_after_leader);
   json["prefetch_pieces_declined"] = count(a.prefetch_pieces_declined) / num_requests;
   json["identifications"] = count(a.num_identifications) / num_requests;
+  json["approximate_tokens_reused"] = count(a.approximate_tokens_reused) / num_requests;
   json["fallback_layers"] = count(a.num_fallback_layers) / num_requests;
   return json;
 }

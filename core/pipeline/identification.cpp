@@ -18,8 +18,8 @@ IdentificationKeys::IdentificationKeys(const IdentifyParams& params, Bytes host_
   }
 }
 
-Deps IdentificationKeys::fetch(Machine& machine, OpContext context, const PieceList& keys, const Deps& deps,
-                               RequestAccount& account, PinnedPieces& pinned) {
+Deps IdentificationKeys::fetch(Machine& machine, OpContext context, const PieceList& keys, ReadPriority priority,
+                               const Deps& deps, RequestAccount& account, PinnedPieces& pinned) {
   account.identification_needed += keys.bytes;
   PieceList in_host, missing, enters_host;
   for (const PieceKey key : keys.keys) {
@@ -41,8 +41,8 @@ Deps IdentificationKeys::fetch(Machine& machine, OpContext context, const PieceL
     ready.add(machine.copy(context, std::move(in_host), CopyRoute::host_tier_to_gpu, deps));
   }
   if (!missing.empty()) {
-    ready.add(
-        loader_.fetch_identification(machine, context, std::move(missing), std::move(enters_host), deps, account));
+    ready.add(loader_.fetch_identification(machine, context, std::move(missing), std::move(enters_host), priority, deps,
+                                           account));
   }
   return ready;
 }

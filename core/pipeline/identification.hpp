@@ -35,8 +35,8 @@ class IdentificationKeys {
   IdentificationKeys(const IdentifyParams& params, Bytes host_cache, Loader& loader);
 
   /// Done when the keys are in GPU memory. What it pins is for the caller to unpin once scoring is known to be done.
-  Deps fetch(Machine& machine, OpContext context, const PieceList& keys, const Deps& deps, RequestAccount& account,
-             PinnedPieces& pinned);
+  Deps fetch(Machine& machine, OpContext context, const PieceList& keys, ReadPriority priority, const Deps& deps,
+             RequestAccount& account, PinnedPieces& pinned);
   void unpin(PinnedPieces& pinned);
   cache::TieredCache* cache() { return cache_.get(); }
   bool pins_all() const { return mode_ == IdentifyCache::pinned_host; }

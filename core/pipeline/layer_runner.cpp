@@ -19,15 +19,46 @@ void LayerRunner::begin() {
       machine_.host(context, {.kind = HostTaskKind::tokenise, .count = request_.prompt_tokens}, framework);
   const std::uint64_t num_blocks = request_.prompt_tokens / environment_.store_block_tokens;
   previous_ = machine_.host(context, {.kind = HostTaskKind::look_up, .count = num_blocks}, tokenised);
+  previous_of_front_ = previous_;
+}
+
+Deps LayerRunner::project_range(int layer_idx, TokenRange range, const Deps& before) {
+  Deps projected;
+  for (std::uint32_t done = 0; done < range.count; done += block_tokens_) {
+    const std::uint32_t count = std::min(block_tokens_, range.count - done);
+    projected.add(machine_.project(context(layer_idx), {.first = range.first + done, .count = count}, before));
+  }
+  return projected;
+}
+
+Op LayerRunner::attend_range(int layer_idx, TokenRange range, const KvView& view, const Deps& ready) {
+  Op last;
+  for (std::uint32_t done = 0; done < range.count; done += block_tokens_) {
+    const std::uint32_t count = std::min(block_tokens_, range.count - done);
+    Deps deps = ready;
+    deps.add(last);
+    last = machine_.attend(context(layer_idx), request_, {.first = range.first + done, .count = count}, view, deps);
+  }
+  return last;
+}
+
+Deps LayerRunner::compute_front(int layer_idx) {
+  static const auto kNothing = std::make_shared<const Selection>(Selection{.groups = {{}}});
+  const TokenRange front{.first = 0, .count = request_.front_tokens};
+  const Deps projected = project_range(layer_idx, front, previous_of_front_);
+  const KvView nothing{.prefix_tokens = request_.stored_tokens, .kept = kNothing};
+  // Of the last layer nobody wants more than K and V.
+  const bool goes_on = layer_idx + 1 < environment_.geometry.num_layers;
+  if (front.count > 0 && goes_on) previous_of_front_ = attend_range(layer_idx, front, nothing, projected);
+  return projected;
 }
 
 Deps LayerRunner::project(int layer_idx) {
-  Deps projected;
-  for (std::uint32_t first = 0; first < request_.own_tokens; first += block_tokens_) {
-    const std::uint32_t count = std::min(block_tokens_, request_.own_tokens - first);
-    projected.add(machine_.project(context(layer_idx), {.first = first, .count = count}, previous_));
-  }
-  if (request_.append) append_layer(layer_idx, projected);
+  Deps before = previous_;
+  before.add(start_);
+  start_ = {};
+  const Deps projected = project_range(layer_idx, behind_front(), before);
+  if (request_.append && request_.append->recompute_tokens == 0) append_layer(layer_idx, projected);
   return projected;
 }
 
@@ -42,15 +73,31 @@ void LayerRunner::append_layer(int layer_idx, const Deps& projected) {
   request_.account.appended += size;
 }
 
-void LayerRunner::attend(int layer_idx, const KvView& view, const Deps& loaded_and_projected) {
-  Op last;
-  for (std::uint32_t first = 0; first < request_.own_tokens; first += block_tokens_) {
-    const std::uint32_t count = std::min(block_tokens_, request_.own_tokens - first);
-    Deps deps = loaded_and_projected;
-    deps.add(last);
-    last = machine_.attend(context(layer_idx), request_, {.first = first, .count = count}, view, deps);
+/// A prefill of the whole prompt in the background: it needs no stored KV, and what it stores is exact.
+void LayerRunner::append_recomputed(const Op& after) {
+  const std::uint32_t num_tokens = request_.append->recompute_tokens;
+  Op previous = after;
+  for (int layer = 0; layer < environment_.geometry.num_layers; ++layer) {
+    Deps projected;
+    for (std::uint32_t first = 0; first < num_tokens; first += block_tokens_) {
+      const std::uint32_t count = std::min(block_tokens_, num_tokens - first);
+      projected.add(machine_.project(context(layer), {.first = first, .count = count}, previous));
+    }
+    append_layer(layer, projected);
+    if (layer + 1 == environment_.geometry.num_layers) break;  // nobody needs the last layer's output
+    Op last;
+    for (std::uint32_t first = 0; first < num_tokens; first += block_tokens_) {
+      const std::uint32_t count = std::min(block_tokens_, num_tokens - first);
+      Deps deps = projected;
+      deps.add(last);
+      last = machine_.attend(context(layer), request_, {.first = first, .count = count}, KvView{}, deps);
+    }
+    previous = last;
   }
-  previous_ = last;
+}
+
+void LayerRunner::attend(int layer_idx, const KvView& view, const Deps& loaded_and_projected) {
+  previous_ = attend_range(layer_idx, behind_front(), view, loaded_and_projected);
 }
 
 Op LayerRunner::first_token() {
@@ -61,6 +108,7 @@ Op LayerRunner::first_token() {
   }
   const Op token = machine_.first_token(context(-1), previous_);
   if (updates && environment_.path.cache_update == CacheUpdate::after) machine_.host(context(-1), update, token);
+  if (request_.append && request_.append->recompute_tokens > 0) append_recomputed(token);
   return token;
 }
 

@@ -13,9 +13,14 @@ class LayerRunner {
 
   /// Framework time, tokenising and look-up; everything else depends on it.
   void begin();
-  /// QKV of all own tokens of the layer. Depends on the previous layer.
+  /// The next layer's compute waits for these, too.
+  void start_after(const Deps& deps) { start_ = deps; }
+  /// A layer of the request's front tokens, which see nothing but themselves and wait for nothing but their own layer
+  /// before: they may run ahead. The result is done when their K and V are.
+  Deps compute_front(int layer_idx);
+  /// QKV of all own tokens behind the front. Depends on the previous layer.
   Deps project(int layer_idx);
-  /// Attention and MLP of all own tokens; afterwards `previous_layer()` is this one.
+  /// Attention and MLP of all own tokens behind the front; afterwards `previous_layer()` is this one.
   void attend(int layer_idx, const KvView& view, const Deps& loaded_and_projected);
   Op first_token();
 
@@ -27,6 +32,12 @@ class LayerRunner {
 
  private:
   void append_layer(int layer_idx, const Deps& projected);
+  void append_recomputed(const Op& after);
+  Deps project_range(int layer_idx, TokenRange range, const Deps& before);
+  Op attend_range(int layer_idx, TokenRange range, const KvView& view, const Deps& ready);
+  TokenRange behind_front() const {
+    return {.first = request_.front_tokens, .count = request_.own_tokens - request_.front_tokens};
+  }
 
   Machine& machine_;
   Request& request_;
@@ -34,6 +45,8 @@ class LayerRunner {
   std::uint32_t block_tokens_;
   Loader* loader_;
   Op previous_;
+  Op previous_of_front_;
+  Deps start_;
 };
 
 /// The view of a layer that keeps the whole stored prefix.

@@ -95,47 +95,116 @@ ReadOp Loader::issue_read(Machine& machine, OpContext context, PieceList pieces,
   return machine.read(context, std::move(pieces), priority, all);
 }
 
-Deps Loader::fetch(Machine& machine, OpContext context, Residency residency, ReadPriority priority,
-                   const Deps& read_deps, RequestAccount& account) {
+ReadOp Loader::read_missing(Machine& machine, OpContext context, std::vector<PieceKey> pieces, ReadPriority priority,
+                            const Deps& deps, RequestAccount& account) {
+  PieceList list;
+  for (const PieceKey key : pieces) list.bytes += piece_bytes(key);
+  list.keys = std::move(pieces);
+  account.payload_read += list.bytes;
+  ReadOp read = issue_read(machine, context, std::move(list), priority, deps);
+  account.payload_requested += read->requested;
+  account.num_reads += read->num_requests;
+  return read;
+}
+
+ReadOp Loader::prefetch_to_host(Machine& machine, OpContext context, std::vector<PieceKey> pieces, const Deps& deps,
+                                RequestAccount& account) {
+  const Bytes before = account.payload_read;
+  ReadOp read = read_missing(machine, context, std::move(pieces), ReadPriority::prefetch, deps, account);
+  account.prefetch_read += account.payload_read - before;
+  return read;
+}
+
+void Loader::drop_read(Machine& machine, const ReadOp& read, RequestAccount& account) {
+  if (!read) return;
+  machine.detach(read, /*drop_unsubmitted=*/true);
+  // Pages of the store are whole objects: what was asked for is what they hold, but for alignment.
+  const Bytes dropped = std::min({read->dropped, account.prefetch_read, account.payload_read});
+  account.payload_read -= dropped;
+  account.prefetch_read -= dropped;
+  account.prefetch_dropped += dropped;
+  account.payload_requested -= read->dropped;
+  account.num_reads -= read->num_dropped;
+}
+
+void Loader::admit_read(RequestAccount& account, PieceKey key, Residency& residency, PinnedPieces& pinned) {
+  const Bytes size = piece_bytes(key);
+  ++account.pieces_needed;
+  account.payload_needed += size;
+  account.prefetch_used += size;
+  residency.arrived.add(key, size);
+  const std::optional<cache::Tier> entered = cache_.admit_loaded(key, size, moves_);
+  if (entered) pinned.push_back(key);
+  if (entered && track_fills_) residency.arrived_entered.push_back(key);
+  if (entered == cache::Tier::host) residency.to_host_tier.add(key, size);
+  note_moves(residency);
+}
+
+void Loader::bring_to_host(Machine& machine, OpContext context, std::span<const PieceKey> pieces, PinnedPieces& pinned,
+                           RequestAccount& account) {
+  PieceList entered;
+  for (const PieceKey key : pieces) {
+    const Bytes size = piece_bytes(key);
+    if (!cache_.admit_loaded(key, size, moves_, cache::Tier::host)) continue;
+    pinned.push_back(key);
+    entered.add(key, size);
+  }
+  moves_.clear();  // only drops: what leaves the host tier goes nowhere
+  if (entered.empty()) return;
+  const ReadOp read = read_missing(machine, context, entered.keys, ReadPriority::prefetch, {}, account);
+  account.payload_useful_from_reads += entered.bytes;  // pinned until its request comes
+  const std::vector<PieceKey> keys = entered.keys;
+  const Op copied = machine.copy(context, std::move(entered), CopyRoute::staging_to_host_tier, Op(read));
+  for (const PieceKey key : keys) fills_[key.packed] = copied;
+}
+
+Deps Loader::fetch(Machine& machine, OpContext context, Residency residency, ReadPriority priority, const Deps& deps,
+                   RequestAccount& account, const ReadOp& read_before) {
   Deps ready = residency.fills;
   const CopyRoute route =
       priority == ReadPriority::demand ? CopyRoute::staging_to_gpu_demand : CopyRoute::staging_to_gpu_prefetch;
   if (!residency.demoted.empty()) {
     // Victims leave GPU pages that the workspace lends out meanwhile: nothing waits for their copy.
-    machine.copy(context, std::move(residency.demoted), CopyRoute::gpu_to_host_tier, read_deps);
+    machine.copy(context, std::move(residency.demoted), CopyRoute::gpu_to_host_tier, deps);
   }
   if (!residency.host.empty()) {
-    Deps deps = read_deps;
-    deps.add(residency.fills);
-    ready.add(machine.copy(context, std::move(residency.host), CopyRoute::host_tier_to_gpu, deps));
+    Deps host_deps = deps;
+    host_deps.add(residency.fills);
+    ready.add(machine.copy(context, std::move(residency.host), CopyRoute::host_tier_to_gpu, host_deps));
   }
+  if (!residency.arrived.empty()) {
+    const Op copied = machine.copy(context, std::move(residency.arrived), CopyRoute::staging_to_gpu_prefetch, deps);
+    ready.add(copied);
+    for (const PieceKey key : residency.arrived_entered) fills_[key.packed] = copied;
+  }
+  Deps staged = deps;
   if (!residency.missing.empty()) {
-    account.payload_read += residency.missing.bytes;
-    const ReadOp read = issue_read(machine, context, residency.missing, priority, read_deps);
-    account.payload_requested += read->requested;
-    account.num_reads += read->num_requests;
-    const Op copied = machine.copy(context, residency.missing, route, Op(read));
+    const ReadOp read =
+        read_before ? read_before : read_missing(machine, context, residency.missing.keys, priority, deps, account);
+    if (!read_before) staged = {};  // the read waits for them
+    staged.add(Op(read));
+    const Op copied = machine.copy(context, std::move(residency.missing), route, staged);
     ready.add(copied);
     for (const PieceKey key : residency.entered) fills_[key.packed] = copied;
-    if (!residency.to_host_tier.empty()) {
-      machine.copy(context, std::move(residency.to_host_tier), CopyRoute::staging_to_host_tier, Op(read));
-    }
-  } else if (!residency.to_host_tier.empty()) {
-    machine.copy(context, std::move(residency.to_host_tier), CopyRoute::staging_to_host_tier, read_deps);
+  }
+  if (!residency.to_host_tier.empty()) {
+    machine.copy(context, std::move(residency.to_host_tier), CopyRoute::staging_to_host_tier, staged);
   }
   return ready;
 }
 
 Deps Loader::fetch_identification(Machine& machine, OpContext context, PieceList keys, PieceList enters_host,
-                                  const Deps& deps, RequestAccount& account) {
+                                  ReadPriority priority, const Deps& deps, RequestAccount& account) {
   account.identification_read += keys.bytes;
-  const ReadOp read = issue_read(machine, context, keys, ReadPriority::demand, deps);
+  const ReadOp read = issue_read(machine, context, keys, priority, deps);
   account.identification_requested += read->requested;
   account.num_reads += read->num_requests;
   if (!enters_host.empty()) {
     machine.copy(context, std::move(enters_host), CopyRoute::staging_to_host_tier, Op(read));
   }
-  return machine.copy(context, std::move(keys), CopyRoute::staging_to_gpu_demand, Op(read));
+  const CopyRoute route =
+      priority == ReadPriority::demand ? CopyRoute::staging_to_gpu_demand : CopyRoute::staging_to_gpu_prefetch;
+  return machine.copy(context, std::move(keys), route, Op(read));
 }
 
 PrefetchOps Loader::prefetch(Machine& machine, OpContext context, PieceList pieces, const Deps& deps,

@@ -17,8 +17,10 @@ struct Residency {
   PieceList gpu;
   PieceList host;
   PieceList missing;
-  PieceList to_host_tier;         // of the missing: those that enter the host tier once read
-  PieceList demoted;              // victims on their way from GPU to host
+  PieceList to_host_tier;  // of the missing: those that enter the host tier once read
+  PieceList demoted;       // victims on their way from GPU to host
+  PieceList arrived;       // read before they were admitted, and in staging
+  std::vector<PieceKey> arrived_entered;
   Deps fills;                     // loads by other requests that these hits wait for
   std::vector<PieceKey> entered;  // of the missing: those that enter a tier, kept with several requests in flight
 
@@ -50,12 +52,27 @@ class Loader {
   /// A prefetched piece is wanted after all: decides where it enters the tiers.
   void admit_prefetched(PieceKey key, const Op& loaded, Residency& residency, PinnedPieces& pinned);
 
-  /// Issues the reads and copies. The result is done when every piece is in GPU memory.
-  Deps fetch(Machine& machine, OpContext context, Residency residency, ReadPriority priority, const Deps& read_deps,
-             RequestAccount& account);
+  /// A piece that `prefetch_to_host` read and that is wanted: decides where it enters the tiers.
+  void admit_read(RequestAccount& account, PieceKey key, Residency& residency, PinnedPieces& pinned);
+
+  /// Issues the reads and copies. The result is done when every piece is in GPU memory. With `read`, which brings all
+  /// that is missing, only copies are issued; they wait for `deps` as well.
+  Deps fetch(Machine& machine, OpContext context, Residency residency, ReadPriority priority, const Deps& deps,
+             RequestAccount& account, const ReadOp& read = nullptr);
+  /// One read of these pieces, in this order, counted as the request's.
+  ReadOp read_missing(Machine& machine, OpContext context, std::vector<PieceKey> pieces, ReadPriority priority,
+                      const Deps& deps, RequestAccount& account);
+  /// A read into staging of pieces that nothing has decided about yet.
+  ReadOp prefetch_to_host(Machine& machine, OpContext context, std::vector<PieceKey> pieces, const Deps& deps,
+                          RequestAccount& account);
+  /// Takes back what of it is not submitted yet; null is legal.
+  void drop_read(Machine& machine, const ReadOp& read, RequestAccount& account);
+  /// Reads pieces that no tier holds into the host tier, as far as it takes them, for a request that waits.
+  void bring_to_host(Machine& machine, OpContext context, std::span<const PieceKey> pieces, PinnedPieces& pinned,
+                     RequestAccount& account);
   /// A read outside the tiers: identification and probe keys. Done when the keys are in GPU memory.
   Deps fetch_identification(Machine& machine, OpContext context, PieceList keys, PieceList enters_host,
-                            const Deps& deps, RequestAccount& account);
+                            ReadPriority priority, const Deps& deps, RequestAccount& account);
   /// Reads and copies that a later selection may turn out not to need.
   PrefetchOps prefetch(Machine& machine, OpContext context, PieceList pieces, const Deps& deps,
                        RequestAccount& account);
@@ -64,6 +81,8 @@ class Loader {
 
   const layout::StoreLayout& layout() const { return layout_; }
   void unpin(PinnedPieces& pinned);
+  /// Loads by others are waited for even with one request in flight: a system brings pieces before their request.
+  void track_fills() { track_fills_ = true; }
   /// Reads of a segment's layer depend on the write that stores it, while that is under way.
   void note_write(SegmentId segment, int layer_idx, const Op& write);
 

@@ -53,6 +53,7 @@ struct KvView {
   std::shared_ptr<const Selection> kept = nullptr;  // null: the whole prefix
   std::uint32_t unit_tokens = 1;                    // tokens per index of `kept`
   traces::HeadGrouping grouping = traces::HeadGrouping::all_heads;
+  bool rest_is_computed = false;  // what is not kept is among the request's own tokens: nothing is lost
 };
 
 enum class ScorerKind : std::uint8_t { keys, probe, recorded };
@@ -64,9 +65,9 @@ struct ScoreSpec {
   bool repeats_projection = false;  // the prototype computes the queries again for scoring (semantics 2)
 };
 
-enum class HostTaskKind : std::uint8_t { framework, tokenise, look_up, cache_update };
+enum class HostTaskKind : std::uint8_t { framework, tokenise, look_up, cache_update, wait };
 
-/// Named host work; `count` scales its cost: tokens, blocks looked up, entries updated.
+/// Named host work; `count` scales its cost: tokens, blocks looked up, entries updated, nanoseconds waited.
 struct HostTask {
   HostTaskKind kind = HostTaskKind::framework;
   std::uint64_t count = 1;
@@ -114,6 +115,9 @@ class Machine {
   virtual Op host(OpContext, HostTask, const Deps&) = 0;
   /// Final norm, logits of the last own token, argmax, and the id's way to the host: TTFT ends when it is done.
   virtual Op first_token(OpContext, const Deps&) = 0;
+
+  /// The request computes more of its prompt itself than it said when it began; before its first `project`.
+  virtual void own_tokens_changed(const Request&) {}
 
   /// Cancel means detach: what is queued is dropped if `drop_unsubmitted`; what is submitted runs to completion,
   /// occupies its device, counts as read, and frees its buffer at completion. A read says in its result what was

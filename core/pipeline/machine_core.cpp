@@ -1,5 +1,8 @@
 #include "core/pipeline/machine_core.hpp"
 
+#include <algorithm>
+#include <functional>
+
 namespace reprefill::pipeline {
 
 MachineCore::~MachineCore() {
@@ -27,14 +30,48 @@ void MachineCore::unlink_unfinished(OpState& op) {
 void MachineCore::issue(const Op& op, const Deps& deps) {
   ++num_unfinished_;
   for (const Op& dependency : deps) {
-    if (dependency->done_) continue;
+    if (dependency->done_ || (begins_in_order_ && dependency->begun_ && keeps_order(*dependency, *op))) continue;
     dependency->dependents_.push_back(op);
     ++op->num_pending_dependencies_;
   }
   // The machine holds a reference of its own until completion, so that a pipeline may let go of what it issued.
   intrusive_ptr_add_ref(op.get());
   link_unfinished(*op);
-  if (op->num_pending_dependencies_ == 0) begin(*op);
+  if (op->num_pending_dependencies_ == 0) start(*op);
+}
+
+bool MachineCore::keeps_order(const OpState&, OpState&) { return false; }
+
+void MachineCore::start(OpState& op) {
+  if (!begins_in_order_) return begin(op);
+  to_start_.emplace_back(&op);
+  if (is_starting_) return;
+  is_starting_ = true;
+  for (std::size_t next = 0; next < to_start_.size(); ++next) {
+    const Op starting = to_start_[next];
+    try {
+      begin(*starting);
+    } catch (...) {
+      to_start_.clear();
+      is_starting_ = false;
+      throw;
+    }
+    starting->begun_ = true;
+    if (!starting->done_) release_followers(*starting);
+  }
+  to_start_.clear();
+  is_starting_ = false;
+}
+
+void MachineCore::release_followers(OpState& op) {
+  auto& dependents = op.dependents_;
+  const auto follows = [&](const Op& dependent) { return keeps_order(op, *dependent); };
+  const auto first = std::stable_partition(dependents.begin(), dependents.end(), std::not_fn(follows));
+  const std::vector<Op> followers(first, dependents.end());
+  dependents.erase(first, dependents.end());
+  for (const Op& follower : followers) {
+    if (--follower->num_pending_dependencies_ == 0) to_start_.push_back(follower);
+  }
 }
 
 void MachineCore::complete(OpState& op) {
@@ -47,7 +84,7 @@ void MachineCore::complete(OpState& op) {
   op.dependents_.clear();
   if (op.waiter_) ready_.push_back(Ready{keep_alive});
   for (const Op& dependent : dependents) {
-    if (--dependent->num_pending_dependencies_ == 0) begin(*dependent);
+    if (--dependent->num_pending_dependencies_ == 0) start(*dependent);
   }
 }
 

@@ -31,17 +31,27 @@ class MachineCore : public Machine {
   void issue(const Op& op, const Deps& deps);
   /// The machine calls this when the operation's work is over.
   void complete(OpState& op);
-  /// Dependencies are done: queue on a device, or run.
+  /// Dependencies are done, or in order: queue on a device, or run.
   virtual void begin(OpState& op) = 0;
+  /// From now on operations may begin behind others that are not done: `keeps_order` says which.
+  void begin_in_order() { begins_in_order_ = true; }
+  /// Whether `op` may begin as soon as `dependency` has begun: the device keeps the order of the two. Asked for each
+  /// pair once, when `dependency` has begun and is not done.
+  virtual bool keeps_order(const OpState& dependency, OpState& op);
 
  private:
   struct Ready {
     Op op;  // keeps the record alive: its waiter may be withdrawn until the coroutine is resumed
   };
+  void start(OpState& op);
+  void release_followers(OpState& op);
   void link_unfinished(OpState& op);
   void unlink_unfinished(OpState& op);
 
   std::vector<Ready> ready_;
+  std::vector<Op> to_start_;  // while something starts: chains of followers must not nest
+  bool is_starting_ = false;
+  bool begins_in_order_ = false;
   std::size_t next_ready_ = 0;
   OpState* first_unfinished_ = nullptr;
   std::size_t num_unfinished_ = 0;

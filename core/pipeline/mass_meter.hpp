@@ -24,7 +24,9 @@ class MassMeter {
   /// heads.
   void add(const Request& request, int layer_idx, const KvView& view, LayerMass& mass) {
     if (view.prefix_tokens == 0) return;
-    const double kept = view.kept == nullptr || view.kept->is_everything ? 1.0 : kept_share(request, layer_idx, view);
+    const double kept = view.kept == nullptr || view.kept->is_everything || view.rest_is_computed
+                            ? 1.0
+                            : kept_share(request, layer_idx, view);
     mass.sum += kept;
     mass.worst = std::min(mass.worst, kept);
     ++mass.num_layers;

@@ -72,6 +72,7 @@ class OpState {
   std::uint32_t num_references_ = 0;
   std::uint32_t num_pending_dependencies_ = 0;
   OpKind kind_;
+  bool begun_ = false;
   bool done_ = false;
 };
 

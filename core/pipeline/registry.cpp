@@ -9,8 +9,9 @@ namespace reprefill::pipeline {
 namespace {
 
 std::vector<SystemEntry>& table() {
-  static std::vector<SystemEntry> systems = {recompute_entry(), resident_entry(), attention_store_entry(),
-                                             as_h2o_entry(),    impress_entry(),  contiguous_kv_entry()};
+  static std::vector<SystemEntry> systems = {
+      recompute_entry(),    resident_entry(),     oracle_entry(), attention_store_entry(), hybrid_entry(),
+      lmcache_like_entry(), hicache_like_entry(), as_h2o_entry(), impress_entry(),         contiguous_kv_entry()};
   return systems;
 }
 

@@ -1,5 +1,9 @@
 #include "core/pipeline/request.hpp"
 
+#include <algorithm>
+
+#include "core/base/error.hpp"
+
 namespace reprefill::pipeline {
 
 RequestAccount& RequestAccount::operator+=(const RequestAccount& other) {
@@ -29,7 +33,29 @@ RequestAccount& RequestAccount::operator+=(const RequestAccount& other) {
   kv_tokens_kept += other.kv_tokens_kept;
   kv_tokens_stored += other.kv_tokens_stored;
   appended += other.appended;
+  approximate_tokens_reused += other.approximate_tokens_reused;
   return *this;
+}
+
+void Request::compute_front(std::uint32_t tokens) {
+  REPREFILL_CHECK(tokens <= stored_tokens && front_tokens == 0, "{} of {} stored tokens are to be computed", tokens,
+                  stored_tokens);
+  front_tokens = tokens;
+  own_tokens += tokens;
+}
+
+void Request::shorten_prefix(std::uint32_t tokens) {
+  REPREFILL_CHECK(tokens <= stored_tokens, "a stored prefix of {} tokens cannot become one of {}", stored_tokens,
+                  tokens);
+  own_tokens += stored_tokens - tokens;
+  stored_tokens = tokens;
+  std::size_t num_spans = 0;
+  for (std::uint32_t left = tokens; left > 0; ++num_spans) {
+    SegmentSpan& span = stored_prefix[num_spans];
+    span.num_tokens = std::min(span.num_tokens, left);
+    left -= span.num_tokens;
+  }
+  stored_prefix.resize(num_spans);
 }
 
 }  // namespace reprefill::pipeline

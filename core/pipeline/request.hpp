@@ -44,6 +44,8 @@ struct RequestAccount {
   std::uint64_t kv_tokens_stored = 0;
 
   Bytes appended;
+  // Of the stored prefix: tokens whose KV was computed over a pruned one, or over such tokens (semantics 1).
+  std::uint64_t approximate_tokens_reused = 0;
 
   RequestAccount& operator+=(const RequestAccount& other);
   bool operator==(const RequestAccount&) const = default;
@@ -53,6 +55,9 @@ struct RequestAccount {
 struct AppendPlan {
   SegmentId segment;
   std::uint32_t num_tokens = 0;
+  /// KV is computed again by a full prefill of so many tokens, after the first token, and that is what is stored; 0: KV
+  /// is stored as the request computed it.
+  std::uint32_t recompute_tokens = 0;
 };
 
 struct Request {
@@ -62,10 +67,16 @@ struct Request {
   std::vector<SegmentSpan> stored_prefix;
   std::uint32_t stored_tokens = 0;     // n: sum over stored_prefix
   std::uint32_t own_tokens = 0;        // computed: the rest of the prefix that is not stored, and the suffix
-  std::uint32_t prompt_tokens = 0;     // stored + own
+  std::uint32_t front_tokens = 0;      // leading stored tokens that are computed all the same: the first own tokens
+  std::uint32_t prompt_tokens = 0;     // stored + own - front
   std::uint32_t hit_trace_tokens = 0;  // stored tokens that the look-up found, in whole blocks of the trace
   std::optional<AppendPlan> append;
   RequestAccount account;
+
+  /// Only the leading `tokens` of the stored prefix are used; the rest is computed.
+  void shorten_prefix(std::uint32_t tokens);
+  /// The leading `tokens` of the stored prefix are computed, not loaded.
+  void compute_front(std::uint32_t tokens);
 };
 
 }  // namespace reprefill::pipeline

@@ -5,6 +5,11 @@ namespace reprefill::pipeline {
 SoftwarePath default_software_path(PathKind kind) {
   if (kind == PathKind::direct) return {};
   SoftwarePath path;
+  if (kind == PathKind::gds) {
+    path.kind = PathKind::gds;
+    path.read_target = ReadTarget::gpu;
+    return path;
+  }
   path.kind = PathKind::prototype;
   path.object_fixed_cost = Nanoseconds{85'000};
   path.queue_depth = 1;
@@ -49,6 +54,10 @@ const ParamTable<SoftwarePath>& software_path_params() {
     t.add(&P::copy_memory, {.name = "copy_memory",
                             .doc = "host memory of copies",
                             .source = "reference 3.5: FlexGen relays through pinned buffers"});
+    t.add(&P::read_target, {.name = "read_target",
+                            .doc = "gpu: reads land where the GPU wants them, without staging or copy; what enters the "
+                                   "host tier is copied there from the GPU",
+                            .source = "gds: NVIDIA GPUDirect Storage, by its definition"});
     t.add(&P::charge_submission, {.name = "charge_submission",
                                   .doc = "charge the profile's submission and completion cost per read",
                                   .source = "prototype: part of object_fixed_cost_ns"});

@@ -1,14 +1,17 @@
 // The software between a pipeline and the devices (semantics 4). `prototype` is what the published prototypes add and
-// reproduces their figures; `direct` is a good I/O path. Every result names its path.
+// reproduces their figures; `direct` is a good I/O path; `gds` is `direct` with reads that land in GPU memory. Every
+// result names its path.
 #pragma once
 
 #include "core/base/params.hpp"
 
 namespace reprefill::pipeline {
 
-enum class PathKind : std::uint8_t { prototype, direct };
+enum class PathKind : std::uint8_t { prototype, direct, gds };
 enum class CacheUpdate : std::uint8_t { after, inline_ };
 enum class CopyMemory : std::uint8_t { pinned, pageable };
+/// Where reads put their bytes: host staging, from where they are copied, or the GPU memory where they are wanted.
+enum class ReadTarget : std::uint8_t { host, gpu };
 
 struct SoftwarePath {
   PathKind kind = PathKind::direct;
@@ -19,6 +22,7 @@ struct SoftwarePath {
   Bytes max_merge_gap{0};
   bool copy_per_object = false;
   CopyMemory copy_memory = CopyMemory::pinned;
+  ReadTarget read_target = ReadTarget::host;
   bool charge_submission = true;
   Nanoseconds compute_overhead_per_request{0};
   Nanoseconds launch_overhead_per_layer{0};
@@ -37,7 +41,8 @@ const ParamTable<SoftwarePath>& software_path_params();
 template <>
 struct reprefill::EnumNames<reprefill::pipeline::PathKind> {
   static constexpr std::pair<const char*, pipeline::PathKind> names[] = {{"prototype", pipeline::PathKind::prototype},
-                                                                         {"direct", pipeline::PathKind::direct}};
+                                                                         {"direct", pipeline::PathKind::direct},
+                                                                         {"gds", pipeline::PathKind::gds}};
 };
 template <>
 struct reprefill::EnumNames<reprefill::pipeline::CacheUpdate> {
@@ -48,4 +53,9 @@ template <>
 struct reprefill::EnumNames<reprefill::pipeline::CopyMemory> {
   static constexpr std::pair<const char*, pipeline::CopyMemory> names[] = {
       {"pinned", pipeline::CopyMemory::pinned}, {"pageable", pipeline::CopyMemory::pageable}};
+};
+template <>
+struct reprefill::EnumNames<reprefill::pipeline::ReadTarget> {
+  static constexpr std::pair<const char*, pipeline::ReadTarget> names[] = {{"host", pipeline::ReadTarget::host},
+                                                                           {"gpu", pipeline::ReadTarget::gpu}};
 };

@@ -22,6 +22,8 @@ struct SystemEnvironment {
   SoftwarePath path;
   std::uint32_t store_block_tokens = 64;
   int max_in_flight = 1;
+  /// Scores before anybody computed them: only a system that knows the future (`oracle`) asks. Null: there are none.
+  const traces::ImportanceSource* importance = nullptr;
   /// Length of a stored segment in tokens.
   std::function<std::uint32_t(SegmentId)> segment_tokens;
 };
@@ -31,6 +33,14 @@ class System {
   virtual ~System() = default;
   /// The coroutine that serves one request, from arrival to its first token. `request` and `machine` outlive it.
   virtual Task serve(Machine& machine, Request& request) = 0;
+  /// True: wants to be told, by `foresee`, of all requests of the run in their order, before it serves the first.
+  virtual bool foresees() const { return false; }
+  virtual void foresee(const Request&) {}
+  /// Waiting requests, first come first, that want to be announced before their turn; results depend on timing if any.
+  virtual std::uint32_t scheduler_lookahead() const { return 0; }
+  /// `request`, whose account takes what is read for it, outlives nothing: it is served later as another object with
+  /// the same id.
+  virtual void announce(Machine&, Request& /*request*/) {}
   /// False: stored prefixes are of no use to it, everything is computed.
   virtual bool reuses_prefix() const { return true; }
   /// Where this system's pieces lie in the store; null for a system that stores nothing.
@@ -45,6 +55,8 @@ class System {
   virtual Bytes one_layer_working_set(std::uint32_t stored_tokens) const = 0;
   /// No read of one layer of such a request asks the device for more, alignment included: what staging must hold.
   virtual Bytes largest_read(std::uint32_t stored_tokens) const { return one_layer_working_set(stored_tokens); }
+  /// Own tokens attend to a part of the stored prefix only, so that their KV is approximate.
+  virtual bool prunes() const { return false; }
   /// With these parameters decisions or bytes depend on durations (design 4): results are flagged.
   virtual bool timing_dependent() const { return false; }
   virtual Bytes workspace() const { return Bytes{0}; }
@@ -56,6 +68,8 @@ struct SystemEntry {
   std::string name;
   std::string doc;
   bool timing_dependent = false;
+  bool needs_selections = false;  // known before a request: `run` needs a trace of them
+  bool is_preset = false;         // of another system's code; a store has its layout only if asked
   /// Reads and checks params (for errors and `check`), giving the resolved ones.
   std::function<Json(const JsonValue& params, PathKind)> resolve;
   std::function<std::unique_ptr<System>(const Json& resolved, const SystemEnvironment&)> make;

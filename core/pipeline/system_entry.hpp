@@ -36,7 +36,11 @@ SystemEntry make_system_entry(std::string name, std::string doc, ParamTable<Para
 // One per file in systems/.
 SystemEntry recompute_entry();
 SystemEntry resident_entry();
+SystemEntry oracle_entry();
 SystemEntry attention_store_entry();
+SystemEntry hybrid_entry();
+SystemEntry lmcache_like_entry();
+SystemEntry hicache_like_entry();
 SystemEntry as_h2o_entry();
 SystemEntry impress_entry();
 SystemEntry contiguous_kv_entry();

@@ -35,8 +35,9 @@ void add_compute_params(ParamTable<P>& table) {
                                        .maximum = 65536});
 }
 
+/// Tiers, buffers and layout; `add_load_params` is these and the choice of a cache policy.
 template <typename P>
-void add_load_params(ParamTable<P>& table) {
+void add_tier_params(ParamTable<P>& table) {
   table.add(&P::gpu_cache, {.name = "gpu_cache_bytes",
                             .doc = "GPU tier of the KV cache, prefetch buffer inside",
                             .source = "reference 3.1: 10 GB",
@@ -55,12 +56,17 @@ void add_load_params(ParamTable<P>& table) {
                           .source = "semantics 3: 2 GB",
                           .minimum = 4096,
                           .maximum = 1e13});
+  table.add_group("kv_layout", &P::kv_layout, layout::kv_layout_params());
+  add_compute_params(table);
+}
+
+template <typename P>
+void add_load_params(ParamTable<P>& table) {
   table.add(&P::cache_policy, {.name = "cache_policy",
                                .doc = "eviction policy of both tiers",
                                .source = "reference 2, row cache",
                                .choices = cache_policy_names()});
-  table.add_group("kv_layout", &P::kv_layout, layout::kv_layout_params());
-  add_compute_params(table);
+  add_tier_params(table);
 }
 
 /// The share of the prefix that a system keeps.

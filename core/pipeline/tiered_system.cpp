@@ -14,13 +14,19 @@ Bytes less(Bytes size, Bytes reserved) { return size > reserved ? size - reserve
 TieredSystem::TieredSystem(const LoadParams& load, const layout::StoreLayout& layout,
                            const SystemEnvironment& environment, const Json& policy_params, Bytes reserved_gpu,
                            Bytes reserved_host)
+    : TieredSystem(load, layout, environment,
+                   cache::make_eviction_policy(load.cache_policy, JsonValue(policy_params, "cache policy")),
+                   reserved_gpu, reserved_host) {}
+
+TieredSystem::TieredSystem(const LoadParams& load, const layout::StoreLayout& layout,
+                           const SystemEnvironment& environment, std::unique_ptr<cache::EvictionPolicy> policy,
+                           Bytes reserved_gpu, Bytes reserved_host)
     : load_(load),
       environment_(environment),
       layout_(layout),
-      cache_(std::make_unique<cache::TieredCache>(
-          cache::TierCapacities{.gpu = less(load.gpu_cache, reserved_gpu),
-                                .host = less(load.host_cache, reserved_host)},
-          cache::make_eviction_policy(load.cache_policy, JsonValue(policy_params, "cache policy")))),
+      cache_(std::make_unique<cache::TieredCache>(cache::TierCapacities{.gpu = less(load.gpu_cache, reserved_gpu),
+                                                                        .host = less(load.host_cache, reserved_host)},
+                                                  std::move(policy))),
       loader_(environment, load, *cache_, layout_) {}
 
 /// An upper bound: which objects are read, and which of them merge, is not known before the request.
@@ -49,6 +55,18 @@ void TieredSystem::add_pieces(std::vector<PieceKey>& pieces, const PrefixUnits& 
       pieces.push_back(PieceKey::make(segment, layer_idx, kind, index));
     });
   }
+}
+
+std::vector<PieceKey> TieredSystem::kv_pieces(const PrefixUnits& blocks, std::span<const std::uint32_t> chosen,
+                                              int layer_idx) const {
+  std::vector<PieceKey> pieces;
+  pieces.reserve(2 * chosen.size());
+  if (load_.kv_layout.kv == layout::KvPlacement::adjacent) {
+    add_pieces(pieces, blocks, chosen, layer_idx, {PieceKind::key_value});
+  } else {
+    add_pieces(pieces, blocks, chosen, layer_idx, {PieceKind::key, PieceKind::value});
+  }
+  return pieces;
 }
 
 PieceList TieredSystem::identification_pieces(const Request& request, int layer_idx, PieceKind kind) const {

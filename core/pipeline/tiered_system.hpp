@@ -19,6 +19,9 @@ class TieredSystem : public System {
   /// `reserved_*` is taken out of a tier for buffers that live inside its budget.
   TieredSystem(const LoadParams& load, const layout::StoreLayout& layout, const SystemEnvironment& environment,
                const Json& policy_params, Bytes reserved_gpu = {}, Bytes reserved_host = {});
+  /// With a policy that no scenario names.
+  TieredSystem(const LoadParams& load, const layout::StoreLayout& layout, const SystemEnvironment& environment,
+               std::unique_ptr<cache::EvictionPolicy> policy, Bytes reserved_gpu = {}, Bytes reserved_host = {});
 
   /// The part of the workspace that one request may hold.
   Bytes workspace_per_request() const {
@@ -27,6 +30,9 @@ class TieredSystem : public System {
   /// Appends the K and V (or K+V) pieces of the given blocks in one layer.
   static void add_pieces(std::vector<PieceKey>& pieces, const PrefixUnits& blocks,
                          std::span<const std::uint32_t> chosen, int layer_idx, std::initializer_list<PieceKind> kinds);
+  /// All pieces of the given blocks in one layer, K+V or K and then V, as the layout has them.
+  std::vector<PieceKey> kv_pieces(const PrefixUnits& blocks, std::span<const std::uint32_t> chosen,
+                                  int layer_idx) const;
   /// Keys for scoring: one object per segment of the prefix.
   PieceList identification_pieces(const Request& request, int layer_idx, PieceKind kind) const;
   /// K (or V) bytes of one token in one layer, all KV heads.

@@ -5,9 +5,9 @@
 namespace reprefill::record {
 
 const char* name_of(Operation operation) {
-  static constexpr const char* kNames[] = {"read",     "read_keys", "write",       "copy",        "project",
-                                           "score",    "select",    "attend",      "first_token", "framework",
-                                           "tokenise", "look_up",   "cache_update"};
+  static constexpr const char* kNames[] = {"read",     "read_keys", "write",        "copy",        "project",
+                                           "score",    "select",    "attend",       "first_token", "framework",
+                                           "tokenise", "look_up",   "cache_update", "wait",        "decode"};
   return kNames[static_cast<std::size_t>(operation)];
 }
 

@@ -20,7 +20,9 @@ enum class Operation : std::uint8_t {
   framework,
   tokenise,
   look_up,
-  cache_update
+  cache_update,
+  wait,
+  decode
 };
 const char* name_of(Operation operation);
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/base/units.hpp"
+#include "engine/gpu/gpu.hpp"
 
 namespace reprefill::engine {
 
@@ -18,22 +19,40 @@ class BlockPool {
   virtual void release(std::byte* data, Bytes size) = 0;
 };
 
-/// Host memory in slabs that are cut into equal blocks; a pipeline uses few sizes, so freed blocks are found again at
-/// once and nothing fragments. Slabs are kept until the end.
-class HeapPool final : public BlockPool {
+/// Large pieces of one kind of memory, kept until the end.
+class MemorySource {
  public:
+  virtual ~MemorySource() = default;
+  /// Aligned to 256 bytes.
+  virtual std::byte* allocate(Bytes size) = 0;
+};
+std::unique_ptr<MemorySource> make_host_memory();
+/// Memory of the device, and host memory that it can read.
+std::unique_ptr<MemorySource> make_gpu_memory(Gpu& gpu);
+std::unique_ptr<MemorySource> make_pinned_memory(Gpu& gpu);
+
+/// Slabs that are cut into equal blocks; a pipeline uses few sizes, so freed blocks are found again at once and nothing
+/// fragments. Slabs are cut from large pieces of the source, since these are slow to get.
+class SlabPool final : public BlockPool {
+ public:
+  explicit SlabPool(std::unique_ptr<MemorySource> source, Bytes piece = Bytes{0})
+      : source_(std::move(source)), piece_(piece) {}
   std::byte* allocate(Bytes size) override;
   void release(std::byte* data, Bytes size) override;
 
+  /// Takes memory from the source now rather than when it is due.
+  void reserve(Bytes size);
   Bytes used() const { return used_; }
   Bytes peak() const { return peak_; }
 
  private:
-  struct FreeAligned {
-    void operator()(std::byte* data) const;
-  };
+  std::byte* cut(std::uint64_t bytes);
+
+  std::unique_ptr<MemorySource> source_;
+  Bytes piece_;  // the least that the source is asked for
+  std::byte* left_ = nullptr;
+  std::uint64_t left_bytes_ = 0;
   std::unordered_map<std::uint64_t, std::vector<std::byte*>> free_;  // by size
-  std::vector<std::unique_ptr<std::byte, FreeAligned>> slabs_;
   Bytes used_;
   Bytes peak_;
 };
@@ -55,6 +74,7 @@ class Block {
   /// Null before `take`.
   std::byte* data() const { return data_; }
   Bytes size() const { return size_; }
+  bool is_of(const BlockPool& pool) const { return &pool_ == &pool; }
 
  private:
   BlockPool& pool_;

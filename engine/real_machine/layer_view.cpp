@@ -1,7 +1,6 @@
 #include "engine/real_machine/layer_view.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 namespace reprefill::engine {
 
@@ -165,7 +164,7 @@ const BlockRef& LayerViewBuilder::zero_block(Bytes size) {
   if (!zeros_ || zeros_->size() < size) {
     zeros_ = std::make_shared<Block>(*options_.device, size);
     zeros_->take();
-    std::memset(zeros_->data(), 0, size.value);
+    options_.zero(zeros_->data(), size);
   }
   return zeros_;
 }

@@ -49,6 +49,7 @@ class LayerViewBuilder {
     Placement* placement = nullptr;
     ResidentKv resident = nullptr;
     BlockPool* device = nullptr;
+    std::function<void(std::byte*, Bytes)> zero = nullptr;  // of device memory; done when it returns
   };
   explicit LayerViewBuilder(const Options& options) : options_(options) {}
 

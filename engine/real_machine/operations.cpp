@@ -3,23 +3,6 @@
 #include "core/pipeline/request.hpp"
 
 namespace reprefill::engine {
-namespace {
-
-/// Units restart at each segment; every segment's length is a multiple of the unit (semantics 1).
-void sum_units(std::span<const float> token_scores, std::size_t num_tokens, std::uint32_t unit_tokens,
-               pipeline::Scores& scores) {
-  for (int group = 0; group < scores.num_groups; ++group) {
-    const auto offset = static_cast<std::size_t>(group);
-    for (std::size_t unit = 0; unit < scores.num_units; ++unit) {
-      float sum = 0;
-      for (std::size_t i = 0; i < unit_tokens; ++i) sum += token_scores[offset * num_tokens + unit * unit_tokens + i];
-      scores.values[offset * scores.num_units + unit] = sum;
-    }
-  }
-}
-
-}  // namespace
-
 void RealMachine::Score::compute(const RealMachineOptions& options, Sequence& sequence) {
   const ModelGeometry& geometry = options.environment->geometry;
   const int layer = context().layer_idx;
@@ -33,12 +16,17 @@ void RealMachine::Score::compute(const RealMachineOptions& options, Sequence& se
     scores.num_groups = static_cast<int>(probe_heads.size());
   }
   if (spec.repeats_projection) options.executor->project(sequence, layer, {0, sequence.num_own_tokens()});
-  const std::size_t num_tokens = request->stored_tokens;
-  std::vector<float> token_scores(static_cast<std::size_t>(scores.num_groups) * num_tokens);
-  options.executor->score(sequence, layer, keys.resolve_keys(num_key_heads), spec.grouping, probe_heads, token_scores);
-  scores.num_units = num_tokens / spec.unit_tokens;
+  scores.num_units = request->stored_tokens / spec.unit_tokens;
   scores.values.resize(static_cast<std::size_t>(scores.num_groups) * scores.num_units);
-  sum_units(token_scores, num_tokens, spec.unit_tokens, scores);
+  result_ = options.executor->host_buffer(Bytes{scores.values.size() * sizeof(float)});
+  options.executor->score(sequence, layer, keys.resolve_keys(num_key_heads),
+                          {.grouping = spec.grouping, .probe_heads = probe_heads, .unit_tokens = spec.unit_tokens},
+                          {reinterpret_cast<float*>(result_.get()), scores.values.size()});
+}
+
+void RealMachine::Score::collect() {
+  std::memcpy(scores.values.data(), result_.get(), scores.values.size() * sizeof(float));
+  result_ = nullptr;
 }
 
 /// The kernel ran and was timed; a replayed run takes what the trace says.

@@ -11,11 +11,18 @@ namespace reprefill::engine {
 struct RealMachine::Active {
   RequestInput input;
   std::uint32_t first_position = 0;
+  PositionGap gap;
   std::uint32_t own_tokens = 0;
   std::unique_ptr<Sequence> sequence;  // made and used on the compute lane
   std::vector<LayerView> views;        // per layer, where they are kept
-  std::vector<float> logits;
-  std::int32_t first_token = -1;
+  std::vector<float> logits;           // of the last token, once they were asked for
+  std::shared_ptr<std::byte> next_token_memory;
+  std::int32_t* next_token = nullptr;  // where the executor writes it
+
+  std::int32_t checked_token() const {
+    if (*next_token < 0) throw MachineError("the logits of a token are not numbers: are the weights damaged?");
+    return *next_token;
+  }
 };
 
 class RealMachine::Work {
@@ -102,7 +109,7 @@ class RealMachine::LaneWork : public pipeline::OpState, public Work, public Lane
  public:
   using OpState::OpState;
   OpState& op() override { return *this; }
-  void run() override { machine->lane_of(span.resource).enqueue(*this); }
+  void run() override { lane->enqueue(*this); }
 };
 
 class RealMachine::Copy final : public LaneWork {
@@ -134,10 +141,15 @@ class RealMachine::Score final : public pipeline::ScoreResult, public Work, publ
   LayerView keys;
 
   OpState& op() override { return *this; }
-  void run() override { machine->compute_.enqueue(*this); }
-  /// On the compute lane: the kernel's scores, summed over units.
+  void run() override { lane->enqueue(*this); }
+  /// On the compute lane: the scores, into memory that a GPU can write to.
   void compute(const RealMachineOptions& options, Sequence& sequence);
+  /// When they are there.
+  void collect();
   void after() override;
+
+ private:
+  std::shared_ptr<std::byte> result_;
 };
 
 class RealMachine::Select final : public pipeline::SelectResult, public Work, public LaneJob {
@@ -147,7 +159,7 @@ class RealMachine::Select final : public pipeline::SelectResult, public Work, pu
   pipeline::SelectionRule rule;
 
   OpState& op() override { return *this; }
-  void run() override { machine->compute_.enqueue(*this); }
+  void run() override { lane->enqueue(*this); }
   void choose() {
     selection = std::make_shared<const pipeline::Selection>(pipeline::select_units(scores->scores, rule));
   }

@@ -71,20 +71,20 @@ void Placement::keep_prefetched(PieceKey part) {
 void Placement::note_read(OpContext context, PieceKey piece, const Located& where) {
   Located part_at = where;
   for (const PieceKey part : parts_of(piece)) {
-    scratch_[scratch_key(context)].staged[part.packed] = part_at;
+    scratch_[scratch_key(context, part)].staged[part.packed] = part_at;
     part_at.offset += part_bytes(part).value;  // V lies behind K
   }
 }
 
 Located Placement::find_staged(OpContext context, PieceKey part) const {
-  const auto scratch = scratch_.find(scratch_key(context));
+  const auto scratch = scratch_.find(scratch_key(context, part));
   return scratch == scratch_.end() ? Located{} : find(scratch->second.staged, part);
 }
 
 void Placement::drop_staged(OpContext context, const PieceList& pieces) {
-  const auto scratch = scratch_.find(scratch_key(context));
-  if (scratch == scratch_.end()) return;
   for (const PieceKey piece : pieces.keys) {
+    const auto scratch = scratch_.find(scratch_key(context, piece));
+    if (scratch == scratch_.end()) continue;
     for (const PieceKey part : parts_of(piece)) scratch->second.staged.erase(part.packed);
   }
 }

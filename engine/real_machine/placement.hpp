@@ -1,7 +1,6 @@
 // Where the bytes of every piece are: the physical side of the cache's decisions. Decides nothing by itself.
 #pragma once
 
-#include <cstring>
 #include <functional>
 #include <optional>
 #include <vector>
@@ -10,7 +9,7 @@
 
 #include "core/pipeline/machine.hpp"
 #include "core/pipeline/system.hpp"
-#include "engine/real_machine/block.hpp"
+#include "engine/real_machine/copier.hpp"
 
 namespace reprefill::engine {
 
@@ -23,16 +22,6 @@ struct Located {
   explicit operator bool() const { return block != nullptr; }
   /// Only once the block has been taken.
   std::byte* data() const { return block->data() + offset; }
-};
-
-/// Holds no operation: what fills a destination may hold the copy.
-struct PartCopy {
-  BlockRef source;
-  std::uint64_t source_offset = 0;
-  BlockRef destination;
-
-  Bytes bytes() const { return destination->size(); }
-  void run() const { std::memcpy(destination->data(), source->data() + source_offset, bytes().value); }
 };
 
 /// Follows one system's caches (as their observer) and one machine's reads and copies, in program order. A piece's K
@@ -92,6 +81,10 @@ class Placement final : public cache::DecisionObserver {
 
   static std::uint64_t scratch_key(pipeline::OpContext context) {
     return std::uint64_t{context.request} << 16 | static_cast<std::uint16_t>(context.layer_idx + 1);
+  }
+  /// A read may bring pieces of several layers: each belongs to its own.
+  static std::uint64_t scratch_key(pipeline::OpContext context, PieceKey piece) {
+    return scratch_key({.request = context.request, .layer_idx = piece.layer_idx()});
   }
   void keep_prefetched(PieceKey part);
   std::optional<cache::Tier> tier_of(PieceKey part) const;

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "core/pipeline/request.hpp"
 #include "engine/real_machine/operations.hpp"
@@ -13,17 +15,36 @@ namespace reprefill::engine {
 
 using namespace pipeline;
 
+namespace {
+
+/// The least that a GPU's memory, or pinned memory, is taken by beyond what was reserved.
+constexpr Bytes kGpuPiece{std::uint64_t{64} << 20};
+
+std::function<void(std::byte*, Bytes)> zero_of(Executor* executor) {
+  return [executor](std::byte* data, Bytes size) {
+    Gpu* gpu = executor->gpu();
+    if (gpu == nullptr) {
+      std::memset(data, 0, size.value);
+      return;
+    }
+    gpu->zero(data, size, nullptr);
+    gpu->synchronize_device();
+  };
+}
+
+}  // namespace
+
+TierPools::TierPools(Gpu* gpu)
+    : device(gpu == nullptr ? make_host_memory() : make_gpu_memory(*gpu), gpu == nullptr ? Bytes{} : kGpuPiece),
+      host(gpu == nullptr ? make_host_memory() : make_pinned_memory(*gpu), gpu == nullptr ? Bytes{} : kGpuPiece) {}
+
 RealMachine::RealMachine(const RealMachineOptions& options, RealMachineObserver& observer)
-    : options_(options),
+    : TierPools(options.executor->gpu()),
+      options_(options),
       observer_(observer),
       clock_(*options.clock),
       staging_capacity_(options.system->staging()),
-      staging_free_(options.system->staging()),
-      compute_("rp-compute", completions_, clock_),
-      demand_copies_("rp-copy", completions_, clock_),
-      prefetch_copies_("rp-prefetch", completions_, clock_),
-      host_copies_("rp-host-copy", completions_, clock_),
-      host_("rp-host", completions_, clock_) {
+      staging_free_(options.system->staging()) {
   const SystemEnvironment& environment = *options.environment;
   const layout::StoreLayout* layout = options.system->store_layout();
   TierPools& pools = *this;
@@ -36,13 +57,64 @@ RealMachine::RealMachine(const RealMachineOptions& options, RealMachineObserver&
                                                                         .layout = layout,
                                                                         .placement = placement_.get(),
                                                                         .resident = options.resident,
-                                                                        .device = &pools.device});
+                                                                        .device = &pools.device,
+                                                                        .zero = zero_of(options.executor)});
+  open_lanes();
+}
+
+/// The CPU's threads are its lanes; of a GPU each stream is one, and the host keeps copies of its own and its tasks.
+void RealMachine::open_lanes() {
+  const auto thread = [this](const char* name) {
+    return threads_.emplace_back(std::make_unique<WorkLane>(name, completions_, clock_)).get();
+  };
+  host_copies_ = thread("rp-host-copy");
+  host_ = thread("rp-host");
+  Gpu* gpu = options_.executor->gpu();
+  if (gpu == nullptr) {
+    compute_ = thread("rp-compute");
+    demand_copies_ = thread("rp-copy");
+    prefetch_copies_ = thread("rp-prefetch");
+    device_to_host_ = host_copies_;
+    return;
+  }
+  copier_ = std::make_unique<GpuCopier>(*gpu);
+  host_stream_ = gpu->make_stream();
+  const bool synchronous = options_.environment->path.kind == PathKind::prototype;
+  gpu_lanes_ = std::make_unique<GpuLanes>(*gpu, options_.executor->stream(), synchronous, completions_, clock_);
+  compute_ = &gpu_lanes_->lane(GpuLaneKind::compute);
+  demand_copies_ = &gpu_lanes_->lane(GpuLaneKind::gather);
+  prefetch_copies_ = &gpu_lanes_->lane(GpuLaneKind::copy);
+  device_to_host_ = &gpu_lanes_->lane(GpuLaneKind::device_to_host);
+  // With several requests in flight layers interleave by operation (design 4): none may run ahead of its turn.
+  if (!synchronous && options_.environment->max_in_flight == 1) {
+    runs_ahead_ = true;
+    begin_in_order();
+  }
+  reserve_tiers();
+}
+
+/// As much of each tier as the store can fill, and what lies outside them, before the first request: memory is slow to
+/// get, and to pin.
+void RealMachine::reserve_tiers() {
+  const Bytes outside = std::min(options_.system->workspace(), options_.stored + options_.stored);
+  const cache::TieredCache* cache = options_.system->cache();
+  if (cache == nullptr) return;
+  const Bytes gpu = std::min(cache->capacity(cache::Tier::gpu), options_.stored) + outside;
+  const Bytes free = options_.executor->gpu()->free_memory();
+  if (gpu > free) {
+    throw ConfigError(
+        fmt::format("gpu_cache_bytes, workspace_bytes: tiers and workspace need {} bytes of {}, {} are free", gpu.value,
+                    options_.executor->describe(), free.value));
+  }
+  TierPools::device.reserve(gpu);
+  TierPools::host.reserve(std::min(cache->capacity(cache::Tier::host), options_.stored));
 }
 
 RealMachine::~RealMachine() { stop(); }
 
 void RealMachine::stop() {
-  for (WorkLane* lane : {&compute_, &demand_copies_, &prefetch_copies_, &host_copies_, &host_}) lane->stop();
+  if (gpu_lanes_) gpu_lanes_->stop();
+  for (const auto& thread : threads_) thread->stop();
   // The kernel may still write to staging: wait for what was submitted before any block goes.
   while (!reads_in_flight_.empty()) {
     for (void* tag : reads_in_flight_) options_.reads->drop_unsubmitted(tag);
@@ -52,6 +124,7 @@ void RealMachine::stop() {
     options_.reads->harvest(finished_reads_);
     for (const FinishedRead& read : finished_reads_) reads_in_flight_.erase(read.tag);
   }
+  if (host_stream_ != nullptr) options_.executor->gpu()->destroy_stream(std::exchange(host_stream_, nullptr));
 }
 
 HeldMemory RealMachine::held_memory() const {
@@ -76,19 +149,29 @@ void RealMachine::begin_request(const Request& request, RequestInput input) {
   auto entry = std::make_unique<Active>();
   entry->first_position = request.stored_tokens;
   entry->own_tokens = request.own_tokens;
+  entry->next_token_memory = options_.executor->host_buffer(Bytes{sizeof(std::int32_t)});
+  entry->next_token = new (entry->next_token_memory.get()) std::int32_t(-1);
   entry->views.resize(static_cast<std::size_t>(options_.environment->geometry.num_layers));
   entry->input = std::move(input);
   active_[request.id] = std::move(entry);
 }
 
-std::int32_t RealMachine::first_token_id(std::uint32_t request) { return active(request).first_token; }
-std::span<const float> RealMachine::logits(std::uint32_t request) { return active(request).logits; }
+std::int32_t RealMachine::first_token_id(std::uint32_t request) { return active(request).checked_token(); }
+
+std::span<const float> RealMachine::logits(std::uint32_t request) {
+  Active& entry = active(request);
+  if (entry.logits.empty()) {
+    entry.logits.resize(static_cast<std::size_t>(options_.environment->geometry.vocab));
+    run_on_compute([&] { options_.executor->last_logits(*entry.sequence, entry.logits); });
+  }
+  return entry.logits;
+}
 
 void RealMachine::run_on_compute(const std::function<void()>& work) {
   LaneJob job;
   job.work = work;
   inline_job_ = &job;
-  compute_.enqueue(job);
+  compute_->enqueue(job);
   std::exception_ptr failure;
   while (inline_job_ != nullptr) {
     try {
@@ -105,12 +188,14 @@ void RealMachine::with_sequence(std::uint32_t request, const std::function<void(
   run_on_compute([&] { use(*entry.sequence); });
 }
 
-void RealMachine::decode(std::uint32_t request, std::int32_t id) {
+std::int32_t RealMachine::decode(std::uint32_t request, std::int32_t id) {
   Active& entry = active(request);
   REPREFILL_CHECK(entry.input.keep_views, "request {} keeps no views to decode with", request);
   std::vector<reprefill::KvView> views;
   for (LayerView& view : entry.views) views.push_back(view.resolve());
-  run_on_compute([&] { options_.executor->decode(*entry.sequence, id, views, entry.logits); });
+  entry.logits.clear();
+  run_on_compute([&] { options_.executor->decode(*entry.sequence, id, views, *entry.next_token); });
+  return entry.checked_token();
 }
 
 std::uint32_t RealMachine::num_own_tokens(std::uint32_t request) { return active(request).sequence->num_own_tokens(); }
@@ -118,6 +203,25 @@ std::uint32_t RealMachine::num_own_tokens(std::uint32_t request) { return active
 /// The logits of the last token that is kept have been overwritten: whoever needs them has copied them before.
 void RealMachine::rewind(std::uint32_t request, std::uint32_t num_own_tokens) {
   with_sequence(request, [&](Sequence& sequence) { options_.executor->rewind(sequence, num_own_tokens); });
+}
+
+/// The compute lane has not seen the request yet: its sequence begins with its first projection.
+void RealMachine::own_tokens_changed(const Request& request) {
+  Active& entry = active(request.id);
+  const std::vector<std::int32_t>& prefix = entry.input.prefix_ids;
+  REPREFILL_CHECK(!entry.sequence && request.stored_tokens <= entry.first_position,
+                  "request {} gets back stored tokens, or is being computed", request.id);
+  const auto ids = [&](std::uint32_t first, std::uint32_t end) {
+    return std::span(prefix).subspan(first, end - first);
+  };
+  const auto behind = ids(request.stored_tokens, entry.first_position);
+  const auto front = ids(0, request.front_tokens);
+  entry.input.own_ids.insert(entry.input.own_ids.begin(), behind.begin(), behind.end());
+  entry.input.own_ids.insert(entry.input.own_ids.begin(), front.begin(), front.end());
+  entry.first_position = front.empty() ? request.stored_tokens : 0;
+  entry.gap = {.after_tokens = request.front_tokens,
+               .num_tokens = front.empty() ? 0 : request.stored_tokens - request.front_tokens};
+  entry.own_tokens = request.own_tokens;
 }
 
 void RealMachine::end_request(std::uint32_t request) { active_.erase(request); }
@@ -139,7 +243,7 @@ void RealMachine::pin_identification_keys(std::span<const SegmentId> segments) {
       const PartCopy copy{staged.block, staged.offset,
                           std::make_shared<Block>(TierPools::host, placement_->part_bytes(list.keys.front()))};
       copy.destination->take();
-      copy.run();
+      copy_on_cpu({&copy, 1});
       placement_->pin(list.keys.front(), {.block = copy.destination});
     }
   }
@@ -187,6 +291,11 @@ void RealMachine::harvest_lanes(std::vector<Work*>& done) {
     if (work == nullptr) continue;  // of run_on_compute
     work->span.start = completion.start;
     work->span.end = completion.end;
+    // Begun behind others of its own request, it did not wait for anyone.
+    if (runs_ahead_ && completion.job->mark) work->span.ready = completion.start;
+    // Times of a GPU are those of its clock, which the host's meets to a few microseconds.
+    work->span.start = std::max(work->span.start, work->span.ready);
+    work->span.end = std::max(work->span.end, work->span.start);
     done.push_back(work);
   }
   if (failure) std::rethrow_exception(failure);
@@ -218,6 +327,10 @@ boost::intrusive_ptr<State> RealMachine::make(OpKind kind, OpContext context, re
                           .layer_idx = context.layer_idx,
                           .bytes = bytes,
                           .issued = clock_.now()};
+  if constexpr (std::is_base_of_v<LaneJob, State>) {
+    op->lane = &lane_of(resource);
+    op->mark = op->lane->new_mark();
+  }
   return op;
 }
 
@@ -309,19 +422,72 @@ void RealMachine::drop(Read& read) {
 
 // ---- copies ----
 
-WorkLane& RealMachine::lane_of(record::Resource resource) {
+Lane& RealMachine::lane_of(record::Resource resource) {
   switch (resource) {
     case record::Resource::link_h2d_copy:
-      return prefetch_copies_;
+      return *prefetch_copies_;
     case record::Resource::link_h2d_gather:
-      return demand_copies_;
+      return *demand_copies_;
     case record::Resource::link_d2h:
+      return *device_to_host_;
     case record::Resource::host_memory:
-      return host_copies_;
+      return *host_copies_;
     case record::Resource::host:
-      return host_;
+      return *host_;
     default:
-      return compute_;
+      return *compute_;
+  }
+}
+
+/// Streams of one GPU wait for each other on the device, so that the host need not.
+bool RealMachine::keeps_order(const OpState& dependency, OpState& op) {
+  const auto* before = dynamic_cast<const LaneJob*>(&dependency);
+  auto* job = dynamic_cast<LaneJob*>(&op);
+  if (before == nullptr || job == nullptr || !before->mark || job->lane == nullptr || !job->lane->is_stream()) {
+    return false;
+  }
+  if (before->lane != job->lane) job->after.push_back(before->mark);
+  return true;
+}
+
+std::function<void()> RealMachine::copy_work(Copy& copy, CopyRoute route) {
+  if (!copier_) return [&copy] { copy_on_cpu(copy.copies); };
+  if (route == CopyRoute::staging_to_host_tier) return [this, &copy] { copy_to_host_tier(copy.copies); };
+  const bool one_by_one = options_.environment->path.kind == PathKind::prototype;
+  const bool by_gather = copy.span.resource == record::Resource::link_h2d_gather;
+  const GpuLaneKind lane = by_gather                                               ? GpuLaneKind::gather
+                           : copy.span.resource == record::Resource::link_h2d_copy ? GpuLaneKind::copy
+                                                                                   : GpuLaneKind::device_to_host;
+  return [this, &copy, one_by_one, by_gather, stream = gpu_lanes_->stream(lane)] {
+    if (one_by_one) {
+      copier_->copy_singly(copy.copies, stream);
+    } else if (by_gather) {
+      copier_->gather(copy.copies, stream);
+    } else {
+      copier_->copy(copy.copies, stream);
+    }
+  };
+}
+
+/// What staging has let go of comes from the GPU, where a prefetch put it.
+void RealMachine::copy_to_host_tier(std::span<const PartCopy> copies) {
+  Gpu& gpu = *options_.executor->gpu();
+  for (const PartCopy& copy : copies) {
+    if (copy.source->is_of(TierPools::device)) {
+      gpu.copy(copy.to(), copy.from(), copy.bytes(), host_stream_);
+    } else {
+      copy_on_cpu({&copy, 1});
+    }
+  }
+  gpu.synchronize(host_stream_);
+}
+
+void RealMachine::run_adopted(std::span<const PartCopy> copies) {
+  if (copies.empty()) return;
+  if (copier_) {
+    copier_->gather(copies, options_.executor->stream());
+  } else {
+    copy_on_cpu(copies);
   }
 }
 
@@ -341,9 +507,7 @@ Op RealMachine::copy(OpContext context, PieceList pieces, CopyRoute route, const
       op->sources.emplace_back(read);
     }
   }
-  op->work = [work = op.get()] {
-    for (const PartCopy& copy : work->copies) copy.run();
-  };
+  op->work = copy_work(*op, route);
   issue(op, all);
   return op;
 }
@@ -353,7 +517,8 @@ Op RealMachine::copy(OpContext context, PieceList pieces, CopyRoute route, const
 Op RealMachine::project(OpContext context, TokenRange range, const Deps& deps) {
   auto op = make<LaneWork>(OpKind::project, context, record::Operation::project, record::Resource::gpu_compute);
   op->work = [this, &entry = active(context.request), layer = context.layer_idx, range] {
-    if (!entry.sequence) entry.sequence = options_.executor->begin(entry.input.own_ids, entry.first_position);
+    if (!entry.sequence)
+      entry.sequence = options_.executor->begin(entry.input.own_ids, entry.first_position, entry.gap);
     options_.executor->project(*entry.sequence, layer, {range.first, range.count});
   };
   issue(op, deps);
@@ -368,6 +533,7 @@ ScoreOp RealMachine::score(OpContext context, const Request& request, const Scor
   Deps all = deps;
   all.add(op->keys.deps);
   op->work = [this, work = op.get(), &entry = active(context.request)] { work->compute(options_, *entry.sequence); };
+  op->finish = [work = op.get()] { work->collect(); };
   issue(op, all);
   return op;
 }
@@ -376,6 +542,7 @@ SelectOp RealMachine::select(OpContext context, const ScoreOp& scores, const Sel
   auto op = make<Select>(OpKind::select, context, record::Operation::select, record::Resource::scoring);
   op->scores = scores;
   op->rule = rule;
+  if (copier_) op->lane = host_;  // scores are in host memory
   op->work = [work = op.get()] { work->choose(); };
   issue(op, Op(scores));
   return op;
@@ -384,14 +551,15 @@ SelectOp RealMachine::select(OpContext context, const ScoreOp& scores, const Sel
 Op RealMachine::attend(OpContext context, const Request& request, TokenRange range, const pipeline::KvView& view,
                        const Deps& deps) {
   // First: what it throws must leave nothing behind that others would wait for.
-  if (range.first == 0) observer_.on_attend(request, context.layer_idx, view);
+  const bool is_last_block = range.first + range.count == request.own_tokens;
+  if (is_last_block) observer_.on_attend(request, context.layer_idx, view);
   auto op = make<Attend>(OpKind::attend, context, record::Operation::attend, record::Resource::gpu_compute);
-  op->is_last_block = range.first + range.count == request.own_tokens;
+  op->is_last_block = is_last_block;
   op->view = views_->attention(context, request, view, op);
   Deps all = deps;
   all.add(op->view.deps);
   op->work = [this, work = op.get(), &entry = active(context.request), range] {
-    for (const PartCopy& copy : work->view.adopted) copy.run();
+    run_adopted(work->view.adopted);
     options_.executor->attend(*entry.sequence, work->context().layer_idx, {range.first, range.count},
                               work->view.resolve());
   };
@@ -402,9 +570,7 @@ Op RealMachine::attend(OpContext context, const Request& request, TokenRange ran
 Op RealMachine::first_token(OpContext context, const Deps& deps) {
   auto op = make<LaneWork>(OpKind::first_token, context, record::Operation::first_token, record::Resource::gpu_compute);
   op->work = [this, &entry = active(context.request)] {
-    entry.logits.resize(static_cast<std::size_t>(options_.environment->geometry.vocab));
-    options_.executor->logits(*entry.sequence, entry.logits);
-    entry.first_token = argmax(entry.logits);
+    options_.executor->next_token(*entry.sequence, *entry.next_token);
   };
   issue(op, deps);
   return op;
@@ -414,12 +580,16 @@ Op RealMachine::first_token(OpContext context, const Deps& deps) {
 /// decisions were taken when they were issued; nothing is left of their update.
 Op RealMachine::host(OpContext context, HostTask task, const Deps& deps) {
   static constexpr record::Operation kOperations[] = {record::Operation::framework, record::Operation::tokenise,
-                                                      record::Operation::look_up, record::Operation::cache_update};
+                                                      record::Operation::look_up, record::Operation::cache_update,
+                                                      record::Operation::wait};
   auto op =
       make<LaneWork>(OpKind::host, context, kOperations[static_cast<std::size_t>(task.kind)], record::Resource::host);
   Active& entry = active(context.request);
   if (task.kind == HostTaskKind::tokenise) op->work = entry.input.tokenise;
   if (task.kind == HostTaskKind::look_up) op->work = entry.input.look_up;
+  if (task.kind == HostTaskKind::wait) {
+    op->work = [count = task.count] { std::this_thread::sleep_for(std::chrono::nanoseconds(count)); };
+  }
   issue(op, deps);
   return op;
 }

@@ -1,5 +1,5 @@
-// The machine in wall time: io_uring (or buffered) reads from a prefix store, copies between tiers, and the CPU
-// executor. On it the "GPU" tier is a pool in host memory.
+// The machine in wall time: io_uring (or buffered) reads from a prefix store, copies between tiers, and an executor.
+// With the CPU executor the "GPU" tier is a pool in host memory.
 #pragma once
 
 #include <deque>
@@ -12,7 +12,8 @@
 #include "core/pipeline/machine_core.hpp"
 #include "core/pipeline/system.hpp"
 #include "core/record/queue_occupancy.hpp"
-#include "engine/executor/cpu/cpu_executor.hpp"
+#include "engine/executor/executor.hpp"
+#include "engine/real_machine/gpu_lanes.hpp"
 #include "engine/real_machine/layer_view.hpp"
 #include "engine/real_machine/read_source.hpp"
 #include "engine/real_machine/work_lane.hpp"
@@ -33,10 +34,11 @@ class RealMachineObserver {
 
 struct RealMachineOptions {
   const RunClock* clock = nullptr;
-  CpuExecutor* executor = nullptr;
+  Executor* executor = nullptr;
   pipeline::System* system = nullptr;
   const pipeline::SystemEnvironment* environment = nullptr;
   ReadSource* reads = nullptr;    // null: the system stores nothing
+  Bytes stored;                   // payload of the store: tiers need never hold more
   ResidentKv resident = nullptr;  // for `resident`
   const traces::ImportanceSource* selections =
       nullptr;  // replayed: kernels run and are timed, their result is not used
@@ -48,15 +50,17 @@ inline constexpr std::uint32_t kNoRequest = 0xffffffff;
 /// What a request brings besides its counts.
 struct RequestInput {
   std::vector<std::int32_t> own_ids;
-  std::function<void()> tokenise = nullptr;  // the work that the span measures; the ids are known already
+  std::vector<std::int32_t> prefix_ids = {};  // stored: for a system that may compute some of them after all
+  std::function<void()> tokenise = nullptr;   // the work that the span measures; the ids are known already
   std::function<void()> look_up = nullptr;
   bool keep_views = false;  // for tokens after the first
 };
 
 /// A base of the machine, so that it outlives the operations, which another base lets go: they hold blocks.
 struct TierPools {
-  HeapPool device;
-  HeapPool host;
+  explicit TierPools(Gpu* gpu);
+  SlabPool device;
+  SlabPool host;
 };
 
 /// What is held when nothing is under way: the tiers' bytes, and nothing else.
@@ -82,11 +86,12 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
 
   /// Before the request's coroutine starts.
   void begin_request(const pipeline::Request& request, RequestInput input);
-  /// Once the coroutine is done, and after each decoded token: the logits of the last token, [vocab].
+  /// Once the coroutine is done, and after each decoded token: the logits of the last token, [vocab]; fetched when
+  /// asked for.
   std::span<const float> logits(std::uint32_t request);
   std::int32_t first_token_id(std::uint32_t request);
   /// One more token of a request that keeps its views, through all layers. Requests in flight share the compute lane.
-  void decode(std::uint32_t request, std::int32_t id);
+  std::int32_t decode(std::uint32_t request, std::int32_t id);
   /// Own tokens so far, decoded ones included; `rewind` forgets the later ones.
   std::uint32_t num_own_tokens(std::uint32_t request);
   void rewind(std::uint32_t request, std::uint32_t num_own_tokens);
@@ -118,6 +123,7 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
                       const pipeline::Deps&) override;
   pipeline::Op host(pipeline::OpContext, pipeline::HostTask, const pipeline::Deps&) override;
   pipeline::Op first_token(pipeline::OpContext, const pipeline::Deps&) override;
+  void own_tokens_changed(const pipeline::Request&) override;
   void detach(const pipeline::Op&, bool drop_unsubmitted) override;
 
  private:
@@ -141,7 +147,13 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   void drop(Read& read);
   void harvest_lanes(std::vector<Work*>& done);
   void harvest_reads(std::vector<Work*>& done);
-  WorkLane& lane_of(record::Resource resource);
+  Lane& lane_of(record::Resource resource);
+  bool keeps_order(const pipeline::OpState& dependency, pipeline::OpState& op) override;
+  void open_lanes();
+  void reserve_tiers();
+  std::function<void()> copy_work(Copy& copy, pipeline::CopyRoute route);
+  void run_adopted(std::span<const PartCopy> copies);
+  void copy_to_host_tier(std::span<const PartCopy> copies);
   Active& active(std::uint32_t request);
 
   RealMachineOptions options_;
@@ -157,17 +169,19 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   Bytes staging_free_;
   std::deque<Read*> waiting_for_staging_;  // unfinished, hence alive
   std::set<void*> reads_in_flight_;
-  LaneJob* inline_job_ = nullptr;  // of run_on_compute
-  layout::ReadPlan plan_;          // reused
+  LaneJob* inline_job_ = nullptr;       // of run_on_compute
+  std::unique_ptr<GpuCopier> copier_;   // with a GPU
+  cudaStream_t host_stream_ = nullptr;  // of the lane that copies inside host memory
+  bool runs_ahead_ = false;             // operations begin behind others on the device
+  layout::ReadPlan plan_;               // reused
   std::vector<LaneCompletion> drained_;
   std::vector<FinishedRead> finished_reads_;
 
   // Last: their threads use the above and end first.
-  WorkLane compute_;
-  WorkLane demand_copies_;
-  WorkLane prefetch_copies_;
-  WorkLane host_copies_;
-  WorkLane host_;
+  std::unique_ptr<GpuLanes> gpu_lanes_;
+  std::vector<std::unique_ptr<WorkLane>> threads_;
+  Lane *compute_ = nullptr, *demand_copies_ = nullptr, *prefetch_copies_ = nullptr, *device_to_host_ = nullptr;
+  Lane *host_copies_ = nullptr, *host_ = nullptr;
 };
 
 }  // namespace reprefill::engine

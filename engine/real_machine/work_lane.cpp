@@ -42,6 +42,7 @@ void WorkLane::run() {
     LaneCompletion completion{.job = job, .start = clock_.now(), .end = {}, .failure = nullptr};
     try {
       if (job->work) job->work();
+      if (job->finish) job->finish();
     } catch (...) {
       completion.failure = std::current_exception();
     }

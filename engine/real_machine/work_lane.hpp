@@ -3,33 +3,24 @@
 
 #include <condition_variable>
 #include <deque>
-#include <functional>
 #include <mutex>
 #include <thread>
 
 #include "engine/real_machine/clock.hpp"
 #include "engine/real_machine/completion_queue.hpp"
+#include "engine/real_machine/lane.hpp"
 
 namespace reprefill::engine {
 
-/// Work for a lane. The owner keeps it alive until its completion has been drained.
-class LaneJob {
- public:
-  virtual ~LaneJob() = default;
-  std::function<void()> work;  // runs on the lane's thread
-};
-
-/// First in, first out. What a job throws travels with its completion.
-class WorkLane {
+class WorkLane final : public Lane {
  public:
   WorkLane(const char* name, CompletionQueue& completions, const RunClock& clock);
-  ~WorkLane();
+  ~WorkLane() override;
   WorkLane(const WorkLane&) = delete;
   WorkLane& operator=(const WorkLane&) = delete;
 
-  void enqueue(LaneJob& job);
-  /// Drops what has not begun and waits for what has; so does destruction. Nothing runs afterwards.
-  void stop();
+  void enqueue(LaneJob& job) override;
+  void stop() override;
 
  private:
   void run();

@@ -77,7 +77,7 @@ void ImportanceRecorder::add_selection(const pipeline::Request& request, int lay
                                         .similarity = selection.similarity});
 }
 
-void ImportanceRecorder::add_layer(CpuExecutor& executor, Sequence& sequence, const pipeline::Request& request,
+void ImportanceRecorder::add_layer(Executor& executor, Sequence& sequence, const pipeline::Request& request,
                                    int layer_idx, const KeyView& keys) {
   const auto add = [&](std::size_t channel, traces::HeadGrouping grouping, const KeyView& view, std::size_t heads) {
     traces::ImportanceRecord record{.request = request.importance_id,
@@ -85,7 +85,17 @@ void ImportanceRecorder::add_layer(CpuExecutor& executor, Sequence& sequence, co
                                     .channel_idx = channel,
                                     .span_tokens = span_tokens(request),
                                     .scores = std::vector<float>(heads * view.num_tokens)};
-    executor.score(sequence, layer_idx, view, grouping, options_.probe_heads, record.scores);
+    std::vector<std::shared_ptr<const std::byte>> uploads;
+    std::vector<KeyPage> pages;
+    const std::size_t token_bytes =
+        static_cast<std::size_t>(view.num_heads * options_.geometry.head_dim) * bytes_per_element(executor.kv_type());
+    for (const KeyPage& page : view.pages) {
+      uploads.push_back(executor.upload({page.keys, page.num_tokens * token_bytes}));
+      pages.push_back({.keys = uploads.back().get(), .num_tokens = page.num_tokens});
+    }
+    executor.score(sequence, layer_idx, {.pages = pages, .num_tokens = view.num_tokens, .num_heads = view.num_heads},
+                   {.grouping = grouping, .probe_heads = options_.probe_heads}, record.scores);
+    executor.synchronize();
     writer_.add(record);
   };
   add(kKeysChannel, traces::HeadGrouping::per_kv_head, keys, static_cast<std::size_t>(options_.geometry.num_kv_heads));

@@ -7,7 +7,7 @@
 
 #include "core/pipeline/machine.hpp"
 #include "core/pipeline/request.hpp"
-#include "engine/executor/cpu/cpu_executor.hpp"
+#include "engine/executor/executor.hpp"
 #include "traces/importance/importance_trace.hpp"
 
 namespace reprefill::engine {
@@ -31,8 +31,8 @@ class ImportanceRecorder {
   void add_selection(const pipeline::Request& request, int layer_idx, const pipeline::ScoreSpec& spec,
                      const pipeline::Scores& scores, const pipeline::Selection& selection);
   /// Token scores of one layer after `project` of all own tokens: KV heads, then probed heads.
-  /// keys: all KV heads' keys of the stored prefix.
-  void add_layer(CpuExecutor& executor, Sequence& sequence, const pipeline::Request& request, int layer_idx,
+  /// keys: all KV heads' keys of the stored prefix, in host memory.
+  void add_layer(Executor& executor, Sequence& sequence, const pipeline::Request& request, int layer_idx,
                  const KeyView& keys);
   /// The file takes its name.
   void finish() { writer_.finish(); }

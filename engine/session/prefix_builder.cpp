@@ -10,10 +10,10 @@ constexpr std::uint32_t kPrefillBlockTokens = 2048;  // the pipelines' default, 
 /// A new segment's layers, computed when they are asked for, on top of the stored path that it extends.
 class ComputedSegment {
  public:
-  ComputedSegment(CpuExecutor& executor, const Store& store, std::vector<SegmentSpan> stored,
-                  std::uint32_t stored_tokens, std::span<const std::int32_t> new_ids)
+  ComputedSegment(Executor& executor, const Store& store, std::vector<SegmentSpan> stored, std::uint32_t stored_tokens,
+                  std::span<const std::int32_t> new_ids)
       : executor_(executor),
-        kv_(store),
+        kv_(store, executor),
         stored_(std::move(stored)),
         stored_tokens_(stored_tokens),
         num_layers_(executor.checkpoint().geometry().num_layers),
@@ -25,6 +25,7 @@ class ComputedSegment {
     const std::uint32_t count = sequence_->num_own_tokens();
     for_blocks(count, [&](OwnRange range) { executor_.project(*sequence_, layer_idx, range); });
     executor_.copy_own_kv(*sequence_, layer_idx, {0, count}, keys_, values_);
+    executor_.synchronize();
     if (layer_idx + 1 < num_layers_) {  // of the last layer only K and V are wanted
       std::vector<StoredKv::Layer> layers;
       const std::vector<KvPage> pages = kv_.read_prefix(stored_, layer_idx, layers);
@@ -42,7 +43,7 @@ class ComputedSegment {
     }
   }
 
-  CpuExecutor& executor_;
+  Executor& executor_;
   StoredKv kv_;
   std::vector<SegmentSpan> stored_;
   std::uint32_t stored_tokens_;
@@ -53,7 +54,7 @@ class ComputedSegment {
 
 }  // namespace
 
-BuiltPrefix build_prefix(CpuExecutor& executor, StoreWriter& writer, std::span<const std::int32_t> token_ids,
+BuiltPrefix build_prefix(Executor& executor, StoreWriter& writer, std::span<const std::int32_t> token_ids,
                          const std::function<void(int)>& on_layer) {
   BuiltPrefix built;
   std::vector<SegmentSpan> stored = writer.store().match(token_ids);

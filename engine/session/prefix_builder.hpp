@@ -3,7 +3,7 @@
 
 #include <functional>
 
-#include "engine/executor/cpu/cpu_executor.hpp"
+#include "engine/executor/executor.hpp"
 #include "engine/session/stored_kv.hpp"
 #include "engine/store/store_writer.hpp"
 
@@ -18,7 +18,7 @@ struct BuiltPrefix {
 /// Stores the whole blocks of a prefix that are not there yet, as one segment below the longest path that is. KV of
 /// what is there is read, not computed: exact, since it was computed over its full prefix too. `on_layer` is told how
 /// many layers are done.
-BuiltPrefix build_prefix(CpuExecutor& executor, StoreWriter& writer, std::span<const std::int32_t> token_ids,
+BuiltPrefix build_prefix(Executor& executor, StoreWriter& writer, std::span<const std::int32_t> token_ids,
                          const std::function<void(int)>& on_layer = nullptr);
 
 }  // namespace reprefill::engine

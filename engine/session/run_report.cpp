@@ -63,7 +63,11 @@ void add_time(TextTable& table, const Totals& totals) {
       {"identification", fmt::format("{:.2f} ms", to_milliseconds(totals.time.identification) / num_requests)});
 }
 
-void add_bytes(TextTable& table, const pipeline::RequestAccount& account, double num_requests) {
+std::string gpu_tier(const Model& model) {
+  return model.executor->gpu() == nullptr ? "a pool in host memory" : "memory of " + model.executor->describe();
+}
+
+void add_bytes(TextTable& table, const Model& model, const pipeline::RequestAccount& account, double num_requests) {
   const auto mean = [&](Bytes total) {
     return mebibytes(Bytes{static_cast<std::uint64_t>(static_cast<double>(total.value) / num_requests)});
   };
@@ -71,8 +75,8 @@ void add_bytes(TextTable& table, const pipeline::RequestAccount& account, double
   table.add_row({"read of K and V", fmt::format("{} in {:.0f} requests", mean(account.payload_requested),
                                                 static_cast<double>(account.num_reads) / num_requests)});
   const auto needed = static_cast<double>(account.pieces_needed);
-  table.add_row(
-      {"hits, GPU tier (a pool in host memory)", percent(static_cast<double>(account.pieces_gpu_hits), needed)});
+  table.add_row({fmt::format("hits, GPU tier ({})", gpu_tier(model)),
+                 percent(static_cast<double>(account.pieces_gpu_hits), needed)});
   table.add_row({"hits, host tier", percent(static_cast<double>(account.pieces_host_hits), needed)});
   const Json efficiency = pipeline::efficiency(account, num_requests);
   for (const char* key : {"amplification_payload", "tokens_loaded_per_token_selected", "effective_budget"}) {
@@ -107,9 +111,9 @@ Json report_run(const Session& session, std::span<const RequestOutcome> outcomes
   Json json = Json::object();
   json["schema_version"] = kReportSchemaVersion;
   json["model"] = model.checkpoint->geometry().name;
-  json["device"] = "cpu";
-  json["gpu_tier"] = "a pool in host memory";
-  json["threads"] = model.executor->num_threads();
+  json["device"] = model.executor->gpu() == nullptr ? "cpu" : "cuda";
+  json["executor"] = model.executor->describe();
+  json["gpu_tier"] = gpu_tier(model);
   json["storage"] = session.describe_storage();
   json["resolved"] = session.resolved();
   json["decisions_digest"] = fmt::format("{:016x}", session.decisions().digest());
@@ -149,8 +153,9 @@ std::string describe_run(const Session& session, std::span<const RequestOutcome>
   }
   table.add_row({"system", fmt::format("{} on {}", session.resolved().at("system").get<std::string>(),
                                        enum_name(session.path().kind))});
+  table.add_row({"executor", model.executor->describe()});
   add_time(table, totals);
-  add_bytes(table, totals.account, static_cast<double>(outcomes.size()));
+  add_bytes(table, model, totals.account, static_cast<double>(outcomes.size()));
   table.add_row({"storage", session.describe_storage()});
   return text + "\n" + table.to_text();
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <list>
 
+#include "engine/session/prepared_selections.hpp"
 #include "engine/session/store_reads.hpp"
 #include "engine/session/stored_kv.hpp"
 #include "engine/store/system_layouts.hpp"
@@ -12,13 +13,13 @@ namespace reprefill::engine {
 using namespace pipeline;
 
 Model Model::open(const std::filesystem::path& folder, const std::filesystem::path& tokenizer,
-                  const CpuExecutorOptions& options) {
+                  const ExecutorOptions& options) {
   Model model;
   model.checkpoint = std::make_unique<Checkpoint>(Checkpoint::open(folder));
   model.tokenizer =
       std::make_unique<Tokenizer>(Tokenizer::open(tokenizer.empty() ? folder / "tokenizer.json" : tokenizer));
   model.tokenizer->check_against_vocab(model.checkpoint->geometry().vocab);
-  model.executor = std::make_unique<CpuExecutor>(*model.checkpoint, options);
+  model.executor = open_executor(*model.checkpoint, options);
   return model;
 }
 
@@ -64,6 +65,7 @@ struct Session::Impl final : RealMachineObserver {
   void finish(InFlight& request);
   void generate(InFlight& request, std::uint32_t max_tokens);
   void open_reads(const SessionOptions& options);
+  Bytes stored_payload() const;
   void record_full(const Request& request, std::span<const std::int32_t> own_ids);
   std::vector<std::int32_t> ids_of(const Prompt& prompt) const {
     return prompt.ids.empty() ? model.tokenizer->encode(prompt.text) : prompt.ids;
@@ -78,6 +80,7 @@ struct Session::Impl final : RealMachineObserver {
   cache::DecisionLog identification_decisions;
   std::unique_ptr<ResidentPrefixes> resident;
   std::unique_ptr<StoreReads> reads;
+  std::optional<PreparedSelections> selections;
   RunClock clock;
   std::unique_ptr<RealMachine> machine;
   std::unique_ptr<System> system;  // after the machine: it holds operations, and these hold the machine's memory
@@ -95,6 +98,7 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
   environment.geometry = model.checkpoint->geometry();
   environment.path = resolve_path(options);
   environment.max_in_flight = options.max_in_flight;
+  environment.importance = options.selections;
   if (store != nullptr) {
     environment.store_block_tokens = store->manifest().store_block_tokens;
     environment.segment_tokens = [this](SegmentId segment) { return store->segment(segment).num_tokens(); };
@@ -106,22 +110,30 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
   system = entry.make(params, environment);
   if (system->cache() != nullptr) system->cache()->set_decision_log(&decisions);
   if (cache::TieredCache* keys = system->identification_cache()) keys->set_decision_log(&identification_decisions);
+  if (system->foresees() && options.selections == nullptr) {
+    throw ConfigError(
+        fmt::format("--selections: {} knows selections before the request and needs a trace of them: "
+                    "record one with --record-importance under contiguous_kv",
+                    entry.name));
+  }
   if (system->reuses_prefix() && store == nullptr) {
     throw ConfigError(fmt::format("--store: {} reuses stored prefixes and needs a store", entry.name));
   }
   if (system->store_layout() != nullptr) {
     open_reads(options);
   } else if (system->reuses_prefix()) {
-    resident = std::make_unique<ResidentPrefixes>(*store);
+    resident = std::make_unique<ResidentPrefixes>(*store, *model.executor);
   }
+  if (options.selections != nullptr) selections.emplace(*options.selections);
   machine = std::make_unique<RealMachine>(
       RealMachineOptions{.clock = &clock,
                          .executor = model.executor.get(),
                          .system = system.get(),
                          .environment = &environment,
                          .reads = reads.get(),
+                         .stored = store == nullptr ? Bytes{} : stored_payload(),
                          .resident = [this](SegmentId segment, int layer) { return resident->layer(segment, layer); },
-                         .selections = options.selections},
+                         .selections = selections ? &*selections : nullptr},
       *this);
   decisions.set_observer(&machine->cache_observer());
   identification_decisions.set_observer(&machine->cache_observer());
@@ -132,8 +144,17 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
   }
 }
 
+Bytes Session::Impl::stored_payload() const {
+  std::uint64_t tokens = 0;
+  for (std::uint32_t i = 0; i < store->num_segments(); ++i) tokens += store->segment(SegmentId{i}).num_tokens();
+  return Bytes{tokens * environment.geometry.kv_bytes_per_token().value};
+}
+
 /// Staging is locked memory: no more of it than the longest stored path can fill, and one layer's largest read.
 void Session::Impl::open_reads(const SessionOptions& wanted) {
+  if (environment.path.read_target == pipeline::ReadTarget::gpu) {
+    throw ConfigError("software path: found reads that land in GPU memory (gds); the engine has prototype and direct");
+  }
   std::uint64_t longest = 0;
   for (std::uint32_t i = 0; i < store->num_segments(); ++i) {
     std::uint64_t tokens = 0;
@@ -149,6 +170,7 @@ void Session::Impl::open_reads(const SessionOptions& wanted) {
                             .staging = std::min(system->staging(), Bytes{needed}),
                             .buffered = wanted.buffered_reads || wanted.path == PathKind::prototype,
                             .unregistered_buffers = wanted.unregistered_buffers,
+                            .gpu = model.executor->gpu(),
                             .verify = wanted.verify_reads},
                            clock);
 }
@@ -212,12 +234,16 @@ void Session::Impl::start(const Prompt& prompt, std::size_t index) {
   const Request& request = entry.outcome.request;
   RequestInput input;
   input.own_ids.assign(ids.begin() + request.stored_tokens, ids.end());
+  input.prefix_ids.assign(ids.begin(), ids.begin() + request.stored_tokens);
   input.keep_views = prompt.max_tokens > 1 || callbacks->after_first_token;
   // Tokenising and look-up were needed to know the request; here they are done again where the request waits for them.
   if (prompt.ids.empty()) input.tokenise = [this, &prompt] { model.tokenizer->encode(prompt.text); };
   if (store != nullptr) input.look_up = [this, ids] { store->match(ids); };
-  if (resident) resident->load(request.stored_prefix, environment.geometry.num_layers);
+  if (resident) {
+    machine->run_on_compute([&] { resident->load(request.stored_prefix, environment.geometry.num_layers); });
+  }
   if (recorder != nullptr && recorder->mode() == RecordMode::full) record_full(request, input.own_ids);
+  if (selections) selections->prepare(request);
   machine->begin_request(request, std::move(input));
   entry.outcome.arrival = entry.outcome.admission = machine->now();
   entry.task = system->serve(*machine, entry.outcome.request);
@@ -228,14 +254,16 @@ void Session::Impl::start(const Prompt& prompt, std::size_t index) {
 void Session::Impl::record_full(const Request& request, std::span<const std::int32_t> own_ids) {
   if (request.stored_tokens == 0) return;
   machine->run_on_compute([&] {
-    StoredKv kv(*store);
+    StoredKv kv(*store, *model.executor);
     std::vector<StoredKv::Layer> layers;
     const std::unique_ptr<Sequence> sequence = model.executor->begin(own_ids, request.stored_tokens);
     const OwnRange all{0, request.own_tokens};
     for (int layer = 0; layer < environment.geometry.num_layers; ++layer) {
       const std::vector<KvPage> pages = kv.read_prefix(request.stored_prefix, layer, layers);
       std::vector<KeyPage> key_pages;
-      for (const KvPage& page : pages) key_pages.push_back({.keys = page.keys, .num_tokens = page.num_tokens});
+      for (const StoredKv::Layer& layer_of_segment : layers) {
+        key_pages.push_back({.keys = layer_of_segment.keys.data(), .num_tokens = layer_of_segment.num_tokens});
+      }
       model.executor->project(*sequence, layer, all);
       recorder->add_layer(
           *model.executor, *sequence, request, layer,
@@ -281,8 +309,7 @@ void Session::Impl::generate(InFlight& entry, std::uint32_t max_tokens) {
   const std::vector<std::int32_t>& ends = model.checkpoint->config().end_of_sequence_ids;
   std::vector<std::int32_t>& generated = entry.outcome.generated;
   while (generated.size() < max_tokens && std::find(ends.begin(), ends.end(), generated.back()) == ends.end()) {
-    machine->decode(entry.outcome.request.id, generated.back());
-    generated.push_back(argmax(machine->logits(entry.outcome.request.id)));
+    generated.push_back(machine->decode(entry.outcome.request.id, generated.back()));
   }
 }
 
@@ -297,6 +324,11 @@ std::vector<RequestOutcome> Session::serve(std::span<const Prompt> prompts, cons
   impl.prompts = prompts;
   impl.callbacks = &callbacks;
   impl.recorder = recorder;
+  if (impl.system->foresees()) {
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      impl.system->foresee(resolve(prompts[i], impl.next_number + static_cast<std::uint32_t>(i)));
+    }
+  }
   std::vector<RequestOutcome> outcomes(prompts.size());
   const auto limit = static_cast<std::size_t>(impl.environment.max_in_flight);
   for (std::size_t next = 0; next < prompts.size() || !impl.in_flight.empty();) {

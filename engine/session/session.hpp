@@ -12,6 +12,7 @@
 #include "core/pipeline/request.hpp"
 #include "core/pipeline/system.hpp"
 #include "core/record/time_classes.hpp"
+#include "engine/executor/open_executor.hpp"
 #include "engine/real_machine/real_machine.hpp"
 #include "engine/session/importance_recorder.hpp"
 #include "engine/session/prompts.hpp"
@@ -22,11 +23,11 @@ namespace reprefill::engine {
 /// What stays the same for all systems: read once, shared by sessions. Outlives them.
 struct Model {
   static Model open(const std::filesystem::path& folder, const std::filesystem::path& tokenizer,
-                    const CpuExecutorOptions& options);
+                    const ExecutorOptions& options);
 
   std::unique_ptr<Checkpoint> checkpoint;
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<CpuExecutor> executor;
+  std::unique_ptr<Executor> executor;
 };
 
 struct SessionOptions {

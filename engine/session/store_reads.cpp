@@ -16,7 +16,14 @@ namespace {
 /// The arena, and plain memory for what does not fit it: reads never wait for staging that only they could free.
 class StagingPool final : public BlockPool {
  public:
-  explicit StagingPool(Bytes capacity) : arena_(capacity) {}
+  StagingPool(Bytes capacity, Gpu* gpu) : arena_(capacity), gpu_(gpu) {
+    if (gpu_ != nullptr) gpu_->pin(arena_.memory().data(), capacity);
+  }
+  ~StagingPool() override {
+    if (gpu_ != nullptr) gpu_->unpin(arena_.memory().data());
+  }
+  StagingPool(const StagingPool&) = delete;
+  StagingPool& operator=(const StagingPool&) = delete;
   std::byte* allocate(Bytes size) override {
     if (std::byte* data = arena_.allocate(size)) return data;
     ++num_outside_;
@@ -37,13 +44,17 @@ class StagingPool final : public BlockPool {
 
  private:
   StagingArena arena_;
+  Gpu* gpu_;
   std::uint64_t num_outside_ = 0;
 };
 
 class SegmentReads final : public StoreReads {
  public:
   SegmentReads(const StoreReadOptions& options, const RunClock& clock)
-      : options_(options), clock_(clock), pool_(options.staging), kind_(storage_kind(options.store->folder())) {
+      : options_(options),
+        clock_(clock),
+        pool_(options.staging, options.gpu),
+        kind_(storage_kind(options.store->folder())) {
     if (options.buffered) {
       // On the prototype path reads come from the device; `--buffered` alone leaves the page cache to itself.
       const bool drops = options.path->kind == pipeline::PathKind::prototype;

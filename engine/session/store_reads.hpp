@@ -17,6 +17,7 @@ struct StoreReadOptions {
   Bytes staging;  // room for demand and prefetched reads; what does not fit lands in unregistered memory
   bool buffered = false;
   bool unregistered_buffers = false;
+  Gpu* gpu = nullptr;  // that copies from staging: it is pinned
   bool verify = false;
 };
 

@@ -12,7 +12,8 @@ layout::StoreLayout any_layout(const Store& store) {
 
 }  // namespace
 
-StoredKv::StoredKv(const Store& store) : store_(store), layout_(any_layout(store)) {}
+StoredKv::StoredKv(const Store& store, Executor& executor)
+    : store_(store), executor_(executor), layout_(any_layout(store)) {}
 
 const StoreFile& StoredKv::file(SegmentId segment) {
   const auto found = files_.find(segment);
@@ -25,7 +26,10 @@ StoredKv::Layer StoredKv::read(SegmentId segment, int layer_idx, std::uint32_t n
   const std::uint64_t token_bytes = store_.manifest().model.geometry.tensor_bytes_per_token().value;
   const std::uint32_t block_tokens = layout_.kv_layout().block_tokens;
   Layer layer{.keys = std::vector<std::byte>(num_tokens * token_bytes),
-              .values = std::vector<std::byte>(num_tokens * token_bytes)};
+              .values = std::vector<std::byte>(num_tokens * token_bytes),
+              .num_tokens = num_tokens,
+              .uploaded_keys = nullptr,
+              .uploaded_values = nullptr};
   std::vector<std::byte> block;
   for (std::uint32_t first = 0; first < num_tokens; first += block_tokens) {
     const std::size_t wanted = std::min(block_tokens, num_tokens - first) * token_bytes;
@@ -38,6 +42,8 @@ StoredKv::Layer StoredKv::read(SegmentId segment, int layer_idx, std::uint32_t n
       std::memcpy(out.data() + first * token_bytes, block.data(), wanted);
     }
   }
+  layer.uploaded_keys = executor_.upload(layer.keys);
+  layer.uploaded_values = executor_.upload(layer.values);
   return layer;
 }
 
@@ -45,10 +51,8 @@ std::vector<KvPage> StoredKv::read_prefix(std::span<const SegmentSpan> prefix, i
                                           std::vector<Layer>& layers) {
   layers.clear();
   std::vector<KvPage> pages;
-  for (const SegmentSpan& span : prefix) layers.push_back(read(span.segment, layer_idx, span.num_tokens));
-  for (std::size_t i = 0; i < prefix.size(); ++i) {
-    pages.push_back(
-        {.keys = layers[i].keys.data(), .values = layers[i].values.data(), .num_tokens = prefix[i].num_tokens});
+  for (const SegmentSpan& span : prefix) {
+    pages.push_back(layers.emplace_back(read(span.segment, layer_idx, span.num_tokens)).page());
   }
   return pages;
 }
@@ -59,12 +63,15 @@ void ResidentPrefixes::load(std::span<const SegmentSpan> prefix, int num_layers)
     if (!layers.empty()) continue;
     const std::uint32_t tokens = store_.segment(span.segment).num_tokens();
     for (int layer = 0; layer < num_layers; ++layer) layers.push_back(kv_.read(span.segment, layer, tokens));
+    executor_.synchronize();
+    if (executor_.gpu() == nullptr) continue;
+    for (StoredKv::Layer& layer : layers) layer.keys = layer.values = {};  // they are in its memory
   }
 }
 
 ResidentLayer ResidentPrefixes::layer(SegmentId segment, int layer_idx) const {
   const StoredKv::Layer& layer = segments_.at(segment)[static_cast<std::size_t>(layer_idx)];
-  return {.keys = layer.keys.data(), .values = layer.values.data()};
+  return {.keys = layer.uploaded_keys.get(), .values = layer.uploaded_values.get()};
 }
 
 }  // namespace reprefill::engine

@@ -22,6 +22,7 @@ std::vector<StoredLayout> default_layouts(const ModelGeometry& geometry) {
   std::vector<StoredLayout> needed;
   const Json none = Json::object();
   for (const pipeline::SystemEntry& entry : pipeline::system_registry()) {
+    if (entry.is_preset) continue;
     for (const pipeline::PathKind path : {pipeline::PathKind::prototype, pipeline::PathKind::direct}) {
       const Json resolved = entry.resolve(JsonValue(none, entry.name), path);
       if (const auto layout = layout_of_system(entry.name, resolved, path, geometry)) needed.push_back(*layout);

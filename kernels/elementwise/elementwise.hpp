@@ -26,7 +26,7 @@ struct RmsNorm {
 void launch_rmsnorm(const RmsNorm& arguments, cudaStream_t stream);
 void rmsnorm_reference(const RmsNorm& arguments);
 
-/// Adds the biases, rotates queries and keys (rotate-half, engine/executor/cpu/rope.hpp) and appends keys and values to
+/// Adds the biases, rotates queries and keys (rotate-half, engine/executor/rope.hpp) and appends keys and values to
 /// the request's own KV. Own token i stands at position first_position + i; these are [first_own_token, + num_tokens).
 struct RopeAppend {
   const BFloat16* qkv = nullptr;   // [num_tokens][(num_query_heads + 2 num_kv_heads) * head_dim]: Q, then K, then V

@@ -35,7 +35,7 @@ struct ScoreChunks {
   int head_dim = 0;  // 64 or 128
   float scale = 0;   // of the logits, 1/sqrt(head_dim); positive
 
-  ScoreGroup groups[kMaxScoreGroups];
+  ScoreGroup groups[kMaxScoreGroups] = {};
   int num_groups = 0;
   int heads_per_group = 1;  // 1 to 16
 

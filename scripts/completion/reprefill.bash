@@ -21,6 +21,7 @@ _reprefill_folders() {
   compopt -o filenames
   mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -d -- "$word")
 }
+_reprefill_figures() { "$program" figures --list 2>/dev/null; }
 _reprefill_systems() { "$program" systems --json 2>/dev/null | sed -n 's/^      "name": "\([a-z0-9_]*\)",$/\1/p'; }
 _reprefill_words() { mapfile -t COMPREPLY < <(compgen -W "$*" -- "$word"); }
 
@@ -40,11 +41,20 @@ _reprefill() {
 
   case "$previous" in
     --out)
-      if [[ ${verbs[*]} == trace* ]]; then _reprefill_files jsonl; else _reprefill_folders; fi
+      if [[ ${verbs[*]} == trace* ]]; then _reprefill_files jsonl
+      elif [[ ${verbs[*]} == report ]]; then _reprefill_files html
+      else _reprefill_folders; fi
       return ;;
     --timeline) if [[ ${verbs[*]} == simulate || ${verbs[*]} == run ]]; then _reprefill_files json; fi; return ;;
     --plugin) _reprefill_files so; return ;;
     --store | --model | --work) _reprefill_folders; return ;;
+    --reported) _reprefill_files csv; return ;;
+    --doc) _reprefill_files md; return ;;
+    --profile) _reprefill_words "$("$program" profile list 2>/dev/null)"; _reprefill_folders; return ;;
+    --workload) _reprefill_files json; return ;;
+    --by) _reprefill_words automatic request point; return ;;
+    --objective) _reprefill_words mean p95 p99_ttft; return ;;
+    --importance) _reprefill_files rimp; return ;;
     --task | --requests | --prefixes) _reprefill_files jsonl; return ;;
     --tokenizer | --json-file | --assumptions) _reprefill_files json; return ;;
     --prompt-file | --text | --selections | --record-importance)
@@ -57,18 +67,20 @@ _reprefill() {
     --scoring) _reprefill_words first_token log_likelihood generate; return ;;
     --kv-dtype) _reprefill_words bf16 fp32; return ;;
     --prompt | --path-set | --in-flight | --max-tokens | --threads | --limit | --budgets | --layouts | --tokens | \
-      --store-block-tokens | --set | --jobs | --point | --request | --shard | --new | --policies | --sizes | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
-      --num-requests | --requests-per-s) return ;;
+      --store-block-tokens | --timeline-requests | --set | --jobs | --point | --request | --shard | --new | --policies | --sizes | --x | --seed | --preset | --samples | --layers | --kv-heads | --prefix-tokens | \
+      --num-requests | --requests-per-s | --repeats | --range-replicas | --tolerance | --metric | --margin | --trials | \
+      --min-attention-mass | --host-memory) return ;;
   esac
   if [[ $word == -* ]]; then
     _reprefill_words "$(_reprefill_options <<<"$help")"
     return
   fi
   case "${verbs[*]}" in
-    simulate | sweep | check | explain | tornado | miss-ratio) _reprefill_files json ;;
-    plot | merge) _reprefill_folders ;;
+    simulate | sweep | check | explain | tornado | miss-ratio | compare) _reprefill_files json ;;
+    plot | report | merge | diff) _reprefill_folders ;;
     "trace stats") _reprefill_files jsonl ;;
     "profile show") _reprefill_words "$("$program" profile list 2>/dev/null)"; _reprefill_folders ;;
+    figures) _reprefill_words "$(_reprefill_figures)" ;;
     systems) _reprefill_words "$(_reprefill_systems)" ;;
     *) _reprefill_words "$(_reprefill_verbs <<<"$help")" ;;
   esac

@@ -1,6 +1,9 @@
-// How long an operation takes on an idle GPU: a roofline over its FLOPs and bytes (datasheet profiles). Measured tables
-// take this place once a bundle has them.
+// How long an operation takes on an idle GPU. A roofline over its FLOPs and bytes (datasheet profiles); where the
+// bundle holds measured durations of the model, those, and beyond their grid the duration at its nearest edge times
+// what the roofline grows by from there.
 #pragma once
+
+#include <vector>
 
 #include "core/model/costs.hpp"
 #include "sim/devices/profile.hpp"
@@ -9,22 +12,43 @@ namespace reprefill::sim {
 
 class OperationModel {
  public:
+  /// Rooflines only.
   explicit OperationModel(const GpuProfile& gpu) : gpu_(gpu) {}
+  /// With the profile's measured durations of this geometry, if it has any.
+  OperationModel(const GpuProfile& gpu, const ModelGeometry& geometry);
 
+  /// Full durations: the operation_overhead of the profile, and the roofline's or the table's time.
+  Nanoseconds project(std::uint64_t queries);
+  Nanoseconds score(std::uint64_t queries, std::uint64_t prefix_tokens, int query_heads, int kv_heads);
+  Nanoseconds attend(std::uint64_t queries, std::uint64_t own_before, std::uint64_t k_tokens, std::uint64_t v_tokens);
+  Nanoseconds first_token();
+
+  /// By FLOPs and bytes alone, without overhead.
   Nanoseconds gemm(const OperationCost& cost) const { return roofline(cost, gpu_.gemm_efficiency); }
   Nanoseconds attention(const OperationCost& cost) const { return roofline(cost, gpu_.attention_efficiency); }
   Nanoseconds overhead() const { return gpu_.operation_overhead; }
   Nanoseconds select_overhead() const { return gpu_.select_overhead; }
 
+  bool is_measured() const { return table_ != nullptr; }
+  /// Operations asked for, and of them those whose shape lies outside what was measured.
+  std::uint64_t num_queries() const { return num_queries_; }
+  std::uint64_t num_extrapolated() const { return num_extrapolated_; }
+
  private:
-  Nanoseconds roofline(const OperationCost& cost, double efficiency) const {
-    const double compute = cost.flops / (gpu_.peak_rate.value * efficiency);
-    const double memory =
-        static_cast<double>(cost.bytes_moved.value) / (gpu_.memory_bandwidth.value * gpu_.memory_efficiency);
-    return nanoseconds_from_seconds(std::max(compute, memory));
-  }
+  Nanoseconds roofline(const OperationCost& cost, double efficiency) const;
+  Nanoseconds project_roofline(std::uint64_t queries) const;
+  Nanoseconds score_roofline(std::uint64_t queries, std::uint64_t keys, int query_heads, int kv_heads) const;
+  Nanoseconds attend_roofline(std::uint64_t queries, std::uint64_t own_before, std::uint64_t k_tokens,
+                              std::uint64_t v_tokens) const;
+  /// A table's duration at a shape; `wanted` and `at_edge` are rooflines at the shape and at the table's nearest.
+  Nanoseconds measured(const TableValue& value, Nanoseconds wanted, Nanoseconds at_edge);
 
   GpuProfile gpu_;
+  std::optional<OperationCosts> costs_;
+  const ModelOperations* table_ = nullptr;  // in gpu_
+  ModelGeometry geometry_;
+  std::uint64_t num_queries_ = 0;
+  std::uint64_t num_extrapolated_ = 0;
 };
 
 }  // namespace reprefill::sim

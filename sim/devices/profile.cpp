@@ -1,7 +1,13 @@
 #include "sim/devices/profile.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <set>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include "core/base/files.hpp"
 #include "core/base/nearest_name.hpp"
 
 namespace reprefill::sim {
@@ -18,11 +24,87 @@ ParamInfo info(std::string name, std::string doc, double minimum, double maximum
 
 ParamInfo sigma() { return info("residual_sigma", "spread of the logarithm of durations, used with noise on", 0, 2); }
 
+std::vector<ReadCost> read_curve(const JsonValue& list) {
+  std::vector<ReadCost> curve;
+  list.require_array();
+  for (std::size_t i = 0; i < list.json().size(); ++i) {
+    const JsonValue item = list.element(i).require_object();
+    item.refuse_unknown_keys({"bytes", "latency_ns", "bandwidth_bytes_per_s"});
+    curve.push_back({Bytes{static_cast<std::uint64_t>(item.key("bytes").as_integer(1, std::int64_t{1} << 40, "bytes"))},
+                     Nanoseconds{item.key("latency_ns").as_integer(0, 1'000'000'000, "ns")},
+                     BytesPerSecond{item.key("bandwidth_bytes_per_s").as_number(1e3, 1e13, "bytes/s")}});
+    if (i > 0 && curve[i].size <= curve[i - 1].size) item.key("bytes").fail_expected("ascending sizes");
+  }
+  return curve;
+}
+
+// What a part holds beside its numbers.
+template <typename Part>
+void read_measured(const JsonValue&, Part&) {}
+void read_measured(const JsonValue& object, GpuProfile& gpu) {
+  if (!object.has("operations")) return;
+  gpu.operations = std::make_shared<const std::vector<ModelOperations>>(read_operations(object.key("operations")));
+}
+void read_measured(const JsonValue& object, SsdProfile& ssd) {
+  if (object.has("read_curve")) ssd.read_curve = read_curve(object.key("read_curve"));
+}
+template <typename Part>
+std::vector<std::string> measured_keys() {
+  if constexpr (std::is_same_v<Part, GpuProfile>) return {"operations"};
+  if constexpr (std::is_same_v<Part, SsdProfile>) return {"read_curve"};
+  return {};
+}
+
+// What was measured, once a scenario has overridden numbers of the part.
+template <typename Part>
+void follow_overrides(Part&, const Part&) {}
+/// A what-if GPU is its numbers: durations measured on another one say nothing of it.
+void follow_overrides(GpuProfile& gpu, const GpuProfile&) { gpu.operations = GpuProfile().operations; }
+/// A what-if drive keeps the curve's form: every bandwidth and latency changes as the headline number does.
+void follow_overrides(SsdProfile& ssd, const SsdProfile& before) {
+  const double faster = ssd.read_bandwidth.value / before.read_bandwidth.value;
+  const auto latency_before = static_cast<double>(before.read_latency.value);
+  const double slower = latency_before > 0 ? static_cast<double>(ssd.read_latency.value) / latency_before : 1;
+  for (ReadCost& cost : ssd.read_curve) {
+    cost.bandwidth.value *= faster;
+    cost.latency = Nanoseconds{std::llround(static_cast<double>(cost.latency.value) * slower)};
+  }
+}
+
+// Into the resolved configuration, so that rows of different measurements have different inputs.
+template <typename Part>
+void write_measured(Json&, const Part&) {}
+void write_measured(Json& json, const GpuProfile& gpu) {
+  if (gpu.operations->empty()) return;
+  std::string text;
+  for (const ModelOperations& model : *gpu.operations) {
+    text += Json{shape_json(model.shape),
+                 model.project.to_json(),
+                 model.attend.to_json(),
+                 model.score.to_json(),
+                 model.score_probe ? model.score_probe->to_json() : Json(nullptr),
+                 model.first_token_ns}
+                .dump();
+    json["operations"]["models"].push_back(model.shape.name);
+  }
+  json["operations"]["digest"] = fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
+}
+void write_measured(Json& json, const SsdProfile& ssd) {
+  for (const ReadCost& cost : ssd.read_curve) {
+    json["read_curve"].push_back({{"bytes", cost.size.value},
+                                  {"latency_ns", cost.latency.value},
+                                  {"bandwidth_bytes_per_s", cost.bandwidth.value}});
+  }
+}
+
 /// A bundle's part: numbers, and a source for each of them.
 template <typename Part>
 Part read_part(const JsonValue& object, const ParamTable<Part>& table) {
   Part part;
-  table.read(object, part, {"sources"});
+  std::vector<std::string> others = measured_keys<Part>();
+  others.push_back("sources");
+  table.read(object, part, others);
+  read_measured(object, part);
   if (!object.has("sources")) object.fail("sources is missing: every number of a profile names its source");
   const JsonValue sources = object.key("sources").require_object();
   std::vector<std::string> numbers;
@@ -57,19 +139,33 @@ Bundle load_bundle(const std::filesystem::path& path) {
   return bundle;
 }
 
-std::filesystem::path find_bundle(const JsonValue& name, const std::filesystem::path& folder) {
-  const std::string wanted = name.as_string();
+void refuse_unknown_parts(const JsonValue& model) {
+  model.require_object().refuse_unknown_keys({"schema_version", "gpu", "ssd", "link", "host", "interference", "fits"});
+}
+
+/// Empty where there is none of this name.
+std::filesystem::path look_for_bundle(const std::string& wanted, const std::filesystem::path& folder) {
   const std::vector<std::string> shipped = shipped_profiles(folder);
   if (std::find(shipped.begin(), shipped.end(), wanted) != shipped.end()) return folder / wanted;
   if (std::filesystem::exists(std::filesystem::path(wanted) / "model.json")) return wanted;
-  name.fail(fmt::format("no profile \"{}\": neither a shipped bundle nor a folder with model.json{}", wanted,
-                        nearest_and_allowed(wanted, shipped)));
+  return {};
+}
+
+std::string no_such_bundle(const std::string& wanted, const std::filesystem::path& folder) {
+  return fmt::format("no profile \"{}\": neither a shipped bundle nor a folder with model.json{}", wanted,
+                     nearest_and_allowed(wanted, shipped_profiles(folder)));
+}
+
+std::filesystem::path find_bundle(const JsonValue& name, const std::filesystem::path& folder) {
+  const std::filesystem::path found = look_for_bundle(name.as_string(), folder);
+  if (found.empty()) name.fail(no_such_bundle(name.as_string(), folder));
+  return found;
 }
 
 /// One part, from the bundle it names, with the numbers that the scenario overrides.
 template <typename Part>
 void mix_part(const std::string& key, const JsonValue& scenario, const std::filesystem::path& folder, Profile& profile,
-              Part& part, const ParamTable<Part>& table) {
+              Part& part, const ParamTable<Part>& table, bool in_bundle) {
   const auto take = [&](const JsonValue& name) {
     const Bundle bundle = load_bundle(find_bundle(name, folder));
     const JsonValue model(bundle.model, bundle.origin);
@@ -87,7 +183,7 @@ void mix_part(const std::string& key, const JsonValue& scenario, const std::file
       Json numbers = value.json();
       numbers.erase("from");
       // Without a bundle underneath, the numbers are all there is: what is missing is refused, not zero.
-      Json merged = value.has("from") || scenario.has("name") ? table.write(part) : Json::object();
+      Json merged = value.has("from") || in_bundle ? table.write(part) : Json::object();
       for (const ParamInfo& param : table.infos()) {
         // "read_bandwidth": "14 GB/s" replaces read_bandwidth_bytes_per_s.
         if (numbers.contains(detail::name_without_suffix(param))) merged.erase(param.name);
@@ -96,10 +192,13 @@ void mix_part(const std::string& key, const JsonValue& scenario, const std::file
         merged[name] = number;
         profile.hypothetical = true;
       }
+      const Part before = part;
       table.read(JsonValue(merged, value.origin(), value.path()), part);
+      if (!numbers.empty()) follow_overrides(part, before);
     }
   }
   profile.resolved[key] = table.write(part);
+  write_measured(profile.resolved[key], part);
 }
 
 std::vector<InterferencePair> read_interference(const JsonValue& list) {
@@ -123,6 +222,20 @@ std::vector<InterferencePair> read_interference(const JsonValue& list) {
 }
 
 }  // namespace
+
+ReadCost SsdProfile::read_cost(Bytes size) const {
+  if (read_curve.empty()) return {size, read_latency, read_bandwidth};
+  const auto above = std::ranges::upper_bound(read_curve, size, {}, &ReadCost::size);
+  if (above == read_curve.begin()) return {size, above->latency, above->bandwidth};
+  const ReadCost& low = *std::prev(above);
+  if (above == read_curve.end()) return {size, low.latency, low.bandwidth};
+  const auto log_of = [](Bytes bytes) { return std::log2(static_cast<double>(bytes.value)); };
+  const double share = (log_of(size) - log_of(low.size)) / (log_of(above->size) - log_of(low.size));
+  const auto latency =
+      static_cast<double>(low.latency.value) + share * static_cast<double>((above->latency - low.latency).value);
+  return {size, Nanoseconds{std::llround(latency)},
+          BytesPerSecond{low.bandwidth.value + share * (above->bandwidth.value - low.bandwidth.value)}};
+}
 
 int Profile::num_missing_interference_pairs() const {
   return kNumActivities * (kNumActivities - 1) - static_cast<int>(interference.size());
@@ -202,10 +315,23 @@ const ParamTable<HostProfile>& host_profile_params() {
   return table;
 }
 
+std::string bundle_digest(std::string_view model_text) {
+  return fmt::format("{:016x}", XXH3_64bits(model_text.data(), model_text.size()));
+}
+
 Json read_bundle(const std::filesystem::path& bundle) {
   Json all = Json::object();
   all["meta"] = read_json_file(bundle / "meta.json");
-  all["model"] = read_json_file(bundle / "model.json");
+  const FileContents model = read_whole_file(bundle / "model.json", 0);
+  if (all["meta"].is_object() && all["meta"].contains("model_digest") &&
+      all["meta"]["model_digest"] != bundle_digest(model.text())) {
+    throw ConfigError(
+        fmt::format("{}: is not what was measured: its digest is {}, meta.json has {}. Calibrate again, or, for "
+                    "numbers of your own, "
+                    "`reprefill profile derive`",
+                    (bundle / "model.json").string(), bundle_digest(model.text()), all["meta"]["model_digest"].dump()));
+  }
+  all["model"] = parse_json(model.text(), (bundle / "model.json").string());
   return all;
 }
 
@@ -219,6 +345,23 @@ std::vector<std::string> shipped_profiles(const std::filesystem::path& folder) {
   return names;
 }
 
+void check_bundle(const std::filesystem::path& path) {
+  const Bundle bundle = load_bundle(path);
+  const JsonValue model(bundle.model, bundle.origin);
+  refuse_unknown_parts(model);
+  if (model.has("gpu")) read_part(model.key("gpu"), gpu_profile_params());
+  if (model.has("ssd")) read_part(model.key("ssd"), ssd_profile_params());
+  if (model.has("link")) read_part(model.key("link"), link_profile_params());
+  if (model.has("host")) read_part(model.key("host"), host_profile_params());
+  if (model.has("interference")) read_interference(model.key("interference"));
+}
+
+std::filesystem::path find_bundle(const std::string& name, const std::filesystem::path& folder) {
+  const std::filesystem::path found = look_for_bundle(name, folder);
+  if (found.empty()) throw ConfigError(no_such_bundle(name, folder));
+  return found;
+}
+
 Profile read_profile(const JsonValue& value, const std::filesystem::path& folder) {
   Json as_object = value.json();
   if (value.json().is_string()) {
@@ -229,17 +372,27 @@ Profile read_profile(const JsonValue& value, const std::filesystem::path& folder
   Profile profile;
   profile.hypothetical = false;
   profile.resolved = Json::object();
+  std::set<std::string> in_bundle;
   if (scenario.has("name")) {
     const JsonValue name = value.json().is_string() ? value : value.key("name");
     const Bundle bundle = load_bundle(find_bundle(name, folder));
     const JsonValue model(bundle.model, bundle.origin);
-    model.require_object().refuse_unknown_keys({"schema_version", "gpu", "ssd", "link", "host", "interference"});
+    refuse_unknown_parts(model);
     profile.name = bundle.name;
     profile.hypothetical = bundle.hypothetical;
-    profile.gpu = read_part(model.key("gpu"), gpu_profile_params());
-    profile.ssd = read_part(model.key("ssd"), ssd_profile_params());
-    profile.link = read_part(model.key("link"), link_profile_params());
-    profile.host = read_part(model.key("host"), host_profile_params());
+    const auto take = [&]<typename Part>(const std::string& key, Part& part, const ParamTable<Part>& table) {
+      if (model.has(key)) {
+        part = read_part(model.key(key), table);
+        in_bundle.insert(key);
+      } else if (!scenario.has(key)) {
+        model.fail(fmt::format("{} is missing: name a part to mix in, {{\"name\": \"{}\", \"{}\": ...}}", key,
+                               bundle.name, key));
+      }
+    };
+    take("gpu", profile.gpu, gpu_profile_params());
+    take("ssd", profile.ssd, ssd_profile_params());
+    take("link", profile.link, link_profile_params());
+    take("host", profile.host, host_profile_params());
     if (model.has("interference")) profile.interference = read_interference(model.key("interference"));
   } else {
     profile.name = "mixed";
@@ -248,10 +401,10 @@ Profile read_profile(const JsonValue& value, const std::filesystem::path& folder
         scenario.fail(fmt::format("{} is missing: a profile without a name gives all parts", part));
     }
   }
-  mix_part("gpu", scenario, folder, profile, profile.gpu, gpu_profile_params());
-  mix_part("ssd", scenario, folder, profile, profile.ssd, ssd_profile_params());
-  mix_part("link", scenario, folder, profile, profile.link, link_profile_params());
-  mix_part("host", scenario, folder, profile, profile.host, host_profile_params());
+  mix_part("gpu", scenario, folder, profile, profile.gpu, gpu_profile_params(), in_bundle.contains("gpu"));
+  mix_part("ssd", scenario, folder, profile, profile.ssd, ssd_profile_params(), in_bundle.contains("ssd"));
+  mix_part("link", scenario, folder, profile, profile.link, link_profile_params(), in_bundle.contains("link"));
+  mix_part("host", scenario, folder, profile, profile.host, host_profile_params(), in_bundle.contains("host"));
   profile.resolved["name"] = profile.name;
   profile.resolved["kind"] = profile.hypothetical ? "hypothetical" : "measured";
   for (const InterferencePair& pair : profile.interference) {

@@ -1,12 +1,15 @@
 // What the simulator knows of a machine: the numbers of a profile bundle (design 5 and 6). A datasheet profile is a
-// roofline: peaks, bandwidths, efficiencies and overheads, each with its source in the bundle.
+// roofline: peaks, bandwidths, efficiencies and overheads, each with its source in the bundle. A measured one adds what
+// was measured by shape: `gpu.operations`, `ssd.read_curve`.
 #pragma once
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "core/base/params.hpp"
+#include "sim/devices/operation_tables.hpp"
 
 namespace reprefill::sim {
 
@@ -21,6 +24,16 @@ struct GpuProfile {
   Nanoseconds operation_overhead{0};
   Nanoseconds select_overhead{0};
   double residual_sigma = 0;
+  /// Measured durations by model; none in a datasheet profile, nor once a scenario overrides one of the numbers above.
+  std::shared_ptr<const std::vector<ModelOperations>> operations =
+      std::make_shared<const std::vector<ModelOperations>>();
+};
+
+/// What one read of a size costs a drive: a latency that overlaps with others, then a share of its bandwidth.
+struct ReadCost {
+  Bytes size;
+  Nanoseconds latency{0};
+  BytesPerSecond bandwidth;
 };
 
 struct SsdProfile {
@@ -34,6 +47,11 @@ struct SsdProfile {
   Bytes stripe_bytes{131072};
   double mixed_slowdown = 1;
   double residual_sigma = 0;
+  /// By ascending size, measured; empty: read_latency and read_bandwidth at every size. Between sizes both are linear
+  /// in the logarithm of the size, outside as at the nearest.
+  std::vector<ReadCost> read_curve = {};
+
+  ReadCost read_cost(Bytes size) const;
 };
 
 struct LinkProfile {
@@ -80,6 +98,8 @@ struct Profile {
 
   /// Pairs without a measured factor count as 1; a row says how many.
   int num_missing_interference_pairs() const;
+  /// Some device's durations have a spread.
+  bool has_residuals() const { return gpu.residual_sigma > 0 || ssd.residual_sigma > 0 || link.residual_sigma > 0; }
 };
 
 /// Reads the scenario's `profile`: a name, a path, or {"name"?, "gpu", "ssd", "link", "host"} where a part is the name
@@ -92,8 +112,15 @@ const ParamTable<SsdProfile>& ssd_profile_params();
 const ParamTable<LinkProfile>& link_profile_params();
 const ParamTable<HostProfile>& host_profile_params();
 
-/// The bundle's files as they are, sources included.
+/// Of model.json's text, as meta.json's `model_digest` keeps it.
+std::string bundle_digest(std::string_view model_text);
+/// The bundle's files as they are, sources included. Throws ConfigError where model.json is not the text that meta.json
+/// has the digest of (only measured bundles have one).
 Json read_bundle(const std::filesystem::path& bundle);
+/// The folder of a shipped bundle's name or of a path. Throws ConfigError with the nearest and all names.
+std::filesystem::path find_bundle(const std::string& name, const std::filesystem::path& folder);
+/// Reads every part that the bundle has as a profile would: ConfigError for what is wrong, missing sources among it.
+void check_bundle(const std::filesystem::path& bundle);
 std::vector<std::string> shipped_profiles(const std::filesystem::path& folder);
 
 }  // namespace reprefill::sim

@@ -37,7 +37,8 @@ class Ssd::Device final : public Interference::Job {
  private:
   void start_next() {
     const Slot& slot = *transfers_.front();
-    const BytesPerSecond rate = slot.is_write ? ssd_.profile_.write_bandwidth : ssd_.profile_.read_bandwidth;
+    const BytesPerSecond rate =
+        slot.is_write ? ssd_.profile_.write_bandwidth : ssd_.profile_.read_cost(slot.request.bytes).bandwidth;
     start(ssd_.noise_.apply(transfer_time(slot.request.bytes, rate, ssd_.mix_factor())));
   }
 
@@ -132,8 +133,8 @@ void Ssd::start(SsdQueue queue, const SsdRequest& request) {
   writes_in_flight_ += slot.is_write;
   Simulation& simulation = interference_.simulation();
   submission_free_at_ = std::max(submission_free_at_, simulation.now()) + submission_cost_;
-  const Nanoseconds latency =
-      noise_.apply((slot.is_write ? profile_.write_latency : profile_.read_latency) + path_.object_fixed_cost);
+  const Nanoseconds first_byte = slot.is_write ? profile_.write_latency : profile_.read_cost(request.bytes).latency;
+  const Nanoseconds latency = noise_.apply(first_byte + path_.object_fixed_cost);
   request.client->on_request_start();
   simulation.schedule(slot, slot.device->first_byte_at(submission_free_at_, latency));
 }

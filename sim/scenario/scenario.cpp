@@ -14,9 +14,10 @@ namespace reprefill::sim {
 namespace {
 
 const std::vector<std::string> kTopLevelKeys = {
-    "schema_version", "name",     "description",        "model",         "profile",     "software_path",
-    "systems",        "workload", "importance",         "axes",          "zipped_axes", "repeats",
-    "seed",           "noise",    "store_block_tokens", "mass_requests", "slo_ttft_ms"};
+    "schema_version", "name",          "description",        "model",         "profile",          "software_path",
+    "systems",        "workload",      "importance",         "axes",          "zipped_axes",      "repeats",
+    "seed",           "noise",         "store_block_tokens", "mass_requests", "kv_element_bytes", "weights",
+    "keep_requests",  "range_replicas", "slo_ttft_ms"};
 constexpr int kSchemaVersion = 1;
 constexpr std::size_t kMaxPoints = 1'000'000;
 
@@ -164,13 +165,14 @@ ImportanceSpec read_importance(const JsonValue& root) {
 pipeline::SoftwarePath read_path(const JsonValue& root) {
   if (!root.has("software_path")) return pipeline::default_software_path(pipeline::PathKind::direct);
   const JsonValue value = root.key("software_path");
-  const std::vector<std::string> kinds = {"prototype", "direct"};
+  std::vector<std::string> kinds;
+  for (const auto& [name, kind] : EnumNames<pipeline::PathKind>::names) kinds.emplace_back(name);
   const auto kind_of = [&](const JsonValue& kind) {
-    return detail::read_choice(kind, kinds) == 0 ? pipeline::PathKind::prototype : pipeline::PathKind::direct;
+    return EnumNames<pipeline::PathKind>::names[detail::read_choice(kind, kinds)].second;
   };
   if (value.json().is_string()) return pipeline::default_software_path(kind_of(value));
   value.require_object();
-  if (!value.has("kind")) value.fail("kind is missing: expected \"prototype\" or \"direct\"");
+  if (!value.has("kind")) value.fail("kind is missing: expected \"prototype\", \"direct\" or \"gds\"");
   pipeline::SoftwarePath path = pipeline::default_software_path(kind_of(value.key("kind")));
   pipeline::software_path_params().read(value, path, {"kind"});
   return path;
@@ -246,6 +248,11 @@ Point Reader::resolve_point(const SystemSpec& system, const Json& scenario_json,
   if (!root.has("profile")) root.fail("profile is missing: a shipped profile such as \"a800-990pro\" or its parts");
   if (!root.has("workload")) root.fail("workload is missing: {\"kind\": \"prefix_pool\" or \"trace\", ...}");
   point.geometry = read_model(root.key("model"), context_);
+  if (root.has("kv_element_bytes")) {
+    point.geometry.kv_element_bytes = static_cast<int>(root.key("kv_element_bytes").as_integer(1, 2, "bytes"));
+  }
+  if (root.has("weights")) weights_params().read(root.key("weights"), point.weights);
+  if (point.weights.bytes_per_param) point.geometry.weight_element_bytes = *point.weights.bytes_per_param;
   point.profile = read_profile(root.key("profile"), context_.profiles);
   point.path = read_path(root);
   point.workload = read_workload(root.key("workload"));
@@ -259,6 +266,10 @@ Point Reader::resolve_point(const SystemSpec& system, const Json& scenario_json,
   point.mass_requests = static_cast<std::uint64_t>(integer("mass_requests", 32, 0, 1'000'000, "requests"));
   point.slo_ttft_ms = read_slos(root);
   point.noise = root.has("noise") && root.key("noise").as_bool();
+  point.keep_requests = root.has("keep_requests") && root.key("keep_requests").as_bool();
+  // Assumed residuals of a datasheet profile say nothing of how far it is off: only on request.
+  const std::int64_t range_replicas = point.profile.hypothetical || !point.profile.has_residuals() ? 0 : 20;
+  point.range_replicas = static_cast<std::uint64_t>(integer("range_replicas", range_replicas, 0, 10'000, "replicas"));
   point.system_params = system.entry->resolve(JsonValue(params, origin_, system.path + ".params"), point.path.kind);
   check_point(point, JsonValue(params, origin_, system.path + ".params"));
 
@@ -266,6 +277,7 @@ Point Reader::resolve_point(const SystemSpec& system, const Json& scenario_json,
   resolved["system"] = point.system;
   resolved["params"] = point.system_params;
   resolved["model"] = write_model(point.geometry);
+  resolved["weights"] = weights_params().write(point.weights);
   resolved["profile"] = point.profile.resolved;
   resolved["software_path"] = pipeline::software_path_params().write(point.path);
   resolved["software_path"]["kind"] = enum_name(point.path.kind);
@@ -276,6 +288,8 @@ Point Reader::resolve_point(const SystemSpec& system, const Json& scenario_json,
   resolved["noise"] = point.noise;
   resolved["mass_requests"] = point.mass_requests;
   resolved["slo_ttft_ms"] = point.slo_ttft_ms;
+  resolved["keep_requests"] = point.keep_requests;
+  resolved["range_replicas"] = point.range_replicas;
   resolved["seed"] = point.seed;
   return point;
 }
@@ -404,39 +418,42 @@ Json scenario_schema() {
                          {"zipped_axes", {{"type", "array"}, {"items", axes}}}}}});
   }
   Json path = with_kind(object_of(pipeline::software_path_params().infos()), "prototype");
-  path["properties"]["kind"] = {{"enum", {"prototype", "direct"}}};
+  path["properties"]["kind"] = {{"enum", {"prototype", "direct", "gds"}}};
   Json schema = {{"$schema", "https://json-schema.org/draft/2020-12/schema"},
                  {"title", "Reprefill scenario"},
                  {"type", "object"},
                  {"required", {"model", "profile", "systems", "workload"}},
                  {"additionalProperties", false}};
-  schema["properties"] = {
-      {"schema_version", {{"const", kSchemaVersion}}},
-      {"name", {{"type", "string"}}},
-      {"description", {{"type", "string"}}},
-      {"model", {{"type", "string"}}},
-      {"profile", {{"type", {"string", "object"}}}},
-      {"software_path", {{"oneOf", {{{"enum", {"prototype", "direct"}}}, path}}}},
-      {"systems", {{"type", "array"}, {"minItems", 1}, {"items", {{"oneOf", systems}}}}},
-      {"workload",
-       {{"oneOf",
-         {with_kind(object_of(prefix_pool_params().infos()), "prefix_pool"),
-          with_kind(object_of(trace_params().infos()), "trace")}}}},
-      {"importance",
-       {{"type", "object"},
-        {"additionalProperties", false},
-        {"properties",
-         {{"kind", {{"enum", {"synthetic", "recorded"}}}},
-          {"preset", {{"type", "string"}}},
-          {"file", {{"type", "string"}}}}}}},
-      {"axes", axes},
-      {"zipped_axes", {{"type", "array"}, {"items", axes}}},
-      {"repeats", {{"type", "integer"}, {"minimum", 1}}},
-      {"seed", {{"type", "integer"}, {"minimum", 0}}},
-      {"noise", {{"type", "boolean"}}},
-      {"store_block_tokens", {{"type", "integer"}, {"minimum", 1}}},
-      {"mass_requests", {{"type", "integer"}, {"minimum", 0}}},
-      {"slo_ttft_ms", {{"type", "array"}, {"items", {{"type", "number"}, {"exclusiveMinimum", 0}}}}}};
+  schema["properties"] = {{"schema_version", {{"const", kSchemaVersion}}},
+                          {"name", {{"type", "string"}}},
+                          {"description", {{"type", "string"}}},
+                          {"model", {{"type", "string"}}},
+                          {"profile", {{"type", {"string", "object"}}}},
+                          {"software_path", {{"oneOf", {{{"enum", {"prototype", "direct", "gds"}}}, path}}}},
+                          {"systems", {{"type", "array"}, {"minItems", 1}, {"items", {{"oneOf", systems}}}}},
+                          {"workload",
+                           {{"oneOf",
+                             {with_kind(object_of(prefix_pool_params().infos()), "prefix_pool"),
+                              with_kind(object_of(trace_params().infos()), "trace")}}}},
+                          {"importance",
+                           {{"type", "object"},
+                            {"additionalProperties", false},
+                            {"properties",
+                             {{"kind", {{"enum", {"synthetic", "recorded"}}}},
+                              {"preset", {{"type", "string"}}},
+                              {"file", {{"type", "string"}}}}}}},
+                          {"axes", axes},
+                          {"zipped_axes", {{"type", "array"}, {"items", axes}}},
+                          {"repeats", {{"type", "integer"}, {"minimum", 1}}},
+                          {"seed", {{"type", "integer"}, {"minimum", 0}}},
+                          {"noise", {{"type", "boolean"}}},
+                          {"store_block_tokens", {{"type", "integer"}, {"minimum", 1}}},
+                          {"mass_requests", {{"type", "integer"}, {"minimum", 0}}},
+                          {"kv_element_bytes", {{"enum", {1, 2}}}},
+                          {"weights", object_of(weights_params().infos())},
+                          {"keep_requests", {{"type", "boolean"}}},
+                          {"range_replicas", {{"type", "integer"}, {"minimum", 0}}},
+{"slo_ttft_ms", {{"type", "array"}, {"items", {{"type", "number"}, {"exclusiveMinimum", 0}}}}}};
   return schema;
 }
 

@@ -8,6 +8,7 @@
 
 #include "core/pipeline/system.hpp"
 #include "sim/devices/profile.hpp"
+#include "sim/scenario/memory_plan.hpp"
 #include "sim/scenario/workload_spec.hpp"
 #include "traces/importance/importance_source.hpp"
 
@@ -39,7 +40,8 @@ struct Point {
   std::size_t group = 0;  // points of one group share their warm-up count
   Json resolved;          // everything that decides the result
 
-  ModelGeometry geometry;
+  ModelGeometry geometry;  // with the scenario's element sizes
+  WeightsSpec weights;
   Profile profile;
   pipeline::SoftwarePath path;
   Json system_params;
@@ -49,6 +51,8 @@ struct Point {
   bool noise = false;
   std::uint64_t mass_requests = 32;
   std::vector<double> slo_ttft_ms;  // rows say what share of requests met each
+  bool keep_requests = false;        // the row lists the TTFT of every measured request
+  std::uint64_t range_replicas = 0;  // behind the row's prediction range; 0: none
 };
 
 struct Scenario {

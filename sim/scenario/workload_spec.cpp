@@ -98,7 +98,31 @@ const ParamTable<TraceSpec>& trace_params() {
   static const ParamTable<P> table = [] {
     ParamTable<P> t;
     t.add(&P::file,
-          {.name = "file", .doc = "Mooncake JSONL; $REPREFILL_TRACES/ may begin it", .source = "", .required = true});
+          {.name = "file",
+           .doc = "the trace, packed if it ends in .gz, or a folder of files; $REPREFILL_TRACES/ may begin it",
+           .source = "",
+           .required = true});
+    t.add(&P::format, {.name = "format",
+                       .doc = "mooncake, agentic (conversations), bailian, azure (arrivals and lengths only), lmcache "
+                              "(look-ups)",
+                       .source = "semantics 7"});
+    t.add(&P::block_tokens, {.name = "block_tokens",
+                             .doc = "of formats mooncake and azure, which do not say; null: 512",
+                             .source = "",
+                             .unit = "tokens",
+                             .minimum = 1,
+                             .maximum = 1e6});
+    t.add(&P::conversations_per_s, {.name = "conversations_per_s",
+                                    .doc = "format agentic: conversations start as a Poisson process of this rate, as "
+                                           "the files do not say when",
+                                    .source = "ours",
+                                    .unit = "conversations/s",
+                                    .minimum = 1e-6,
+                                    .maximum = 1e6});
+    t.add(&P::share_prefix, {.name = "share_prefix",
+                             .doc = "format agentic: tool_and_system lets conversations with equal tool and system "
+                                    "token counts share those blocks; an assumption, the files cannot show it",
+                             .source = "ours"});
     t.add(&P::time_scale, {.name = "time_scale",
                            .doc = "multiplies arrival times",
                            .source = "semantics 7",
@@ -132,6 +156,20 @@ const ParamTable<TraceSpec>& trace_params() {
                            .doc = "longer requests are dropped or truncated, and counted",
                            .source = "semantics 7: drop"});
     t.add(&P::append, {.name = "append", .doc = "new full blocks that are stored", .source = "semantics 1: suffix"});
+    t.add(&P::decode, {.name = "decode",
+                       .doc = "tokens after the first: ignored, or steps of all decoding requests together, in between "
+                              "prefill on the GPU",
+                       .source = "semantics 1: ignore"});
+    t.add(&P::ssd_capacity, {.name = "ssd_capacity_bytes",
+                             .doc = "K and V that the store has room for; the least recently used segment without "
+                                    "children leaves first; 0: no limit",
+                             .source = "semantics 1: no limit",
+                             .maximum = 1e16});
+    t.add(&P::append_kv,
+          {.name = "append_kv",
+           .doc = "what a system that prunes stores: KV as it computed it, over the pruned prefix, or KV "
+                  "of a full prefill in the background, after the first token",
+           .source = "semantics 1: as_computed"});
     t.add(&P::max_requests, {.name = "max_requests",
                              .doc = "only the first so many; 0: all",
                              .source = "",

@@ -6,6 +6,7 @@
 
 #include "core/base/params.hpp"
 #include "traces/workload/replay.hpp"
+#include "traces/workload/trace_format.hpp"
 
 namespace reprefill::sim {
 
@@ -14,7 +15,9 @@ enum class RequestOrder : std::uint8_t { random, interleaved, blocked, distinct 
 enum class Arrivals : std::uint8_t { closed, poisson, target_utilisation };
 enum class InitialCache : std::uint8_t { cold, warm, steady };
 enum class SuffixDistribution : std::uint8_t { constant, uniform, lognormal };
-enum class Append : std::uint8_t { none, suffix };
+enum class Append : std::uint8_t { none, suffix, suffix_and_output };
+enum class AppendKv : std::uint8_t { as_computed, recompute_exact };
+enum class Decode : std::uint8_t { ignore, occupancy };
 enum class ContextLimit : std::uint8_t { trace, model };  // none but the trace's own; the model's position limit
 using traces::OverLimit;
 enum class PoolPreset : std::uint8_t { sst2, subj, trec, rte, rag, long_document_qa, custom };
@@ -42,6 +45,10 @@ struct PrefixPoolSpec {
 /// Replay of a recorded or generated request trace.
 struct TraceSpec {
   std::string file;
+  traces::TraceFormat format = traces::TraceFormat::mooncake;
+  std::optional<std::uint32_t> block_tokens;
+  double conversations_per_s = traces::AgenticOptions{}.conversations_per_s;
+  traces::SharePrefix share_prefix = traces::SharePrefix::none;
   double time_scale = 1;
   std::optional<double> target_utilisation;
   int num_replicas = 1;
@@ -50,6 +57,9 @@ struct TraceSpec {
   ChoiceOrCount<ContextLimit> context_limit;
   OverLimit over_limit = OverLimit::drop;
   Append append = Append::suffix;
+  AppendKv append_kv = AppendKv::as_computed;
+  Decode decode = Decode::ignore;
+  Bytes ssd_capacity{0};           // 0: no limit
   std::uint64_t max_requests = 0;  // 0: all
 };
 
@@ -102,8 +112,20 @@ struct EnumNames<sim::SuffixDistribution> {
 };
 template <>
 struct EnumNames<sim::Append> {
-  static constexpr std::pair<const char*, sim::Append> names[] = {{"none", sim::Append::none},
-                                                                  {"suffix", sim::Append::suffix}};
+  static constexpr std::pair<const char*, sim::Append> names[] = {
+      {"none", sim::Append::none},
+      {"suffix", sim::Append::suffix},
+      {"suffix_and_output", sim::Append::suffix_and_output}};
+};
+template <>
+struct EnumNames<sim::AppendKv> {
+  static constexpr std::pair<const char*, sim::AppendKv> names[] = {
+      {"as_computed", sim::AppendKv::as_computed}, {"recompute_exact", sim::AppendKv::recompute_exact}};
+};
+template <>
+struct EnumNames<sim::Decode> {
+  static constexpr std::pair<const char*, sim::Decode> names[] = {{"ignore", sim::Decode::ignore},
+                                                                  {"occupancy", sim::Decode::occupancy}};
 };
 template <>
 struct EnumNames<sim::ContextLimit> {

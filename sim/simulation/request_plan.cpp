@@ -7,10 +7,13 @@
 
 #include "core/base/nearest_name.hpp"
 #include "core/base/random.hpp"
+#include "sim/simulation/store_capacity.hpp"
 #include "traces/importance/recorded_importance.hpp"
 #include "traces/importance/synthetic_importance.hpp"
-#include "traces/workload/mooncake.hpp"
+#include "traces/workload/output_blocks.hpp"
 #include "traces/workload/replay.hpp"
+#include "traces/workload/trace_convert.hpp"
+#include "traces/workload/trace_format.hpp"
 
 namespace reprefill::sim {
 namespace {
@@ -69,7 +72,8 @@ class PrefixPoolPlan final : public RequestPlan {
   std::uint64_t num_prefixes() const override { return num_prefixes_; }
   bool open_arrivals() const override { return spec_.arrivals != Arrivals::closed; }
 
-  void resolve(std::uint64_t index, pipeline::Request& request) override {
+  void resolve(std::uint64_t index, pipeline::Request& request, bool) override { preview(index, request); }
+  void preview(std::uint64_t index, pipeline::Request& request) const override {
     const PlannedRequest& planned = requests_[index];
     request.task = planned.prefix;
     request.stored_tokens = stored_tokens_;
@@ -120,11 +124,13 @@ class TracePlan final : public RequestPlan {
       : spec_(point.workload.trace),
         trace_(std::move(trace)),
         tree_(trace_->block_tokens()),
+        store_(spec_.ssd_capacity),
         store_block_tokens_(point.store_block_tokens),
         kv_bytes_per_token_(point.geometry.kv_bytes_per_token()) {
     if (trace_->block_tokens() % store_block_tokens_ != 0) {
-      throw ConfigError(fmt::format("store_block_tokens: found {}; it must divide the trace's blocks of {} tokens",
-                                    store_block_tokens_, trace_->block_tokens()));
+      throw ConfigError(fmt::format(
+          "store_block_tokens: found {}; it must divide the trace's blocks of {} tokens or be a multiple of them",
+          store_block_tokens_, trace_->block_tokens()));
     }
     traces::ReplayOptions options{.over_limit = spec_.over_limit,
                                   .time_scale = spec_.time_scale,
@@ -142,6 +148,7 @@ class TracePlan final : public RequestPlan {
       mine_.push_back(&request);
     }
     if (mine_.empty()) throw ConfigError("workload.file: no request of the trace is left to replay");
+    if (spec_.append == Append::suffix_and_output) find_outputs();
     count_working_set();
   }
 
@@ -162,24 +169,73 @@ class TracePlan final : public RequestPlan {
   std::uint64_t num_truncated() const override { return replay_.num_truncated; }
   std::optional<double> time_factor() const override { return factor_; }
 
-  void resolve(std::uint64_t index, pipeline::Request& request) override {
+  void resolve(std::uint64_t index, pipeline::Request& request, bool system_prunes) override {
+    const cache::Match stored = find_stored(index, request);
+    store_.begin_use(index, stored.path);
+    count_approximate_tokens(request);
+    if (spec_.append != Append::none) append_blocks(index, request, system_prunes);
+  }
+  void finished(std::uint64_t index) override { store_.end_use(index, tree_); }
+  std::uint64_t num_segments_removed() const override { return store_.num_removed(); }
+  std::uint64_t num_segments_not_stored() const override { return store_.num_refused(); }
+  void preview(std::uint64_t index, pipeline::Request& request) const override { find_stored(index, request); }
+
+ private:
+  std::span<const std::uint64_t> full_blocks(std::uint64_t index) const {
+    const traces::TraceRequest& planned = mine_[index]->request;
+    return planned.block_ids.first(planned.input_tokens / trace_->block_tokens());
+  }
+
+  cache::Match find_stored(std::uint64_t index, pipeline::Request& request) const {
     const traces::TraceRequest& planned = mine_[index]->request;
     request.prompt_tokens = planned.input_tokens;
-    request.task = planned.block_ids[std::min<std::size_t>(1, planned.block_ids.size() - 1)];
-    const auto full = planned.block_ids.first(planned.input_tokens / trace_->block_tokens());
-    const cache::Match stored = tree_.match(full);
+    // Turns of one conversation share the second block; a prompt without a whole block shares nothing.
+    request.task = planned.block_ids.empty()
+                       ? mix64(index)
+                       : planned.block_ids[std::min<std::size_t>(1, planned.block_ids.size() - 1)];
+    cache::Match stored = tree_.match(full_blocks(index));
     request.stored_prefix = stored.path;
     request.stored_tokens = stored.num_tokens;
     request.hit_trace_tokens = stored.num_tokens;
     if (request.stored_tokens == request.prompt_tokens) recompute_last_block(request);
     request.own_tokens = request.prompt_tokens - request.stored_tokens;
-    const auto fresh = full.subspan(stored.num_blocks);
-    if (spec_.append == Append::none || fresh.empty()) return;
-    const SegmentId segment = tree_.insert(stored, fresh);
-    request.append = pipeline::AppendPlan{.segment = segment, .num_tokens = tree_.info(segment).num_tokens};
+    return stored;
   }
 
- private:
+  void count_approximate_tokens(pipeline::Request& request) const {
+    for (const SegmentSpan& span : request.stored_prefix) {
+      if (is_approximate_[span.segment.value]) request.account.approximate_tokens_reused += span.num_tokens;
+    }
+  }
+
+  /// Stores the full blocks of the prompt, and of the output if so asked, that are not stored yet and have room.
+  void append_blocks(std::uint64_t index, pipeline::Request& request, bool system_prunes) {
+    const std::span<const std::uint64_t> full = full_blocks(index);
+    std::vector<std::uint64_t> blocks(full.begin(), full.end());
+    if (!outputs_.empty()) blocks.insert(blocks.end(), outputs_[index].begin(), outputs_[index].end());
+    const cache::Match stored = tree_.match(blocks);
+    const auto fresh = std::span<const std::uint64_t>(blocks).subspan(stored.num_blocks);
+    if (fresh.empty()) return;
+    const Bytes size = fresh.size() * trace_->block_tokens() * kv_bytes_per_token_;
+    if (!store_.make_room(size, tree_)) return;
+    const SegmentId segment = tree_.insert(stored, fresh);
+    store_.add(index, segment, size);
+    const bool over_pruned = system_prunes && request.stored_tokens > 0;
+    const bool recompute = over_pruned && spec_.append_kv == AppendKv::recompute_exact;
+    is_approximate_.resize(segment.value + 1);
+    is_approximate_[segment.value] = !recompute && (over_pruned || request.account.approximate_tokens_reused > 0);
+    const auto end = static_cast<std::uint32_t>(blocks.size() * trace_->block_tokens());
+    request.append = pipeline::AppendPlan{.segment = segment,
+                                          .num_tokens = tree_.info(segment).num_tokens,
+                                          .recompute_tokens = recompute ? std::max(request.prompt_tokens, end) : 0};
+  }
+
+  void find_outputs() {
+    std::vector<traces::TraceRequest> requests;
+    for (const traces::ReplayRequest* request : mine_) requests.push_back(request->request);
+    outputs_ = traces::output_block_ids(requests, trace_->block_tokens());
+  }
+
   /// At least one token must be computed: a prompt that is stored to its end computes its last store block again.
   void recompute_last_block(pipeline::Request& request) const {
     request.stored_tokens -= store_block_tokens_;
@@ -197,10 +253,13 @@ class TracePlan final : public RequestPlan {
   void count_working_set() {
     cache::SegmentTree seen(trace_->block_tokens());
     std::uint64_t tokens = 0;
-    for (const traces::ReplayRequest* request : mine_) {
-      const auto full = request->request.block_ids.first(request->request.input_tokens / trace_->block_tokens());
-      const cache::Match match = seen.match(full);
-      const auto fresh = full.subspan(match.num_blocks);
+    for (std::size_t i = 0; i < mine_.size(); ++i) {
+      const traces::TraceRequest& request = mine_[i]->request;
+      const auto full = request.block_ids.first(request.input_tokens / trace_->block_tokens());
+      std::vector<std::uint64_t> blocks(full.begin(), full.end());
+      if (!outputs_.empty()) blocks.insert(blocks.end(), outputs_[i].begin(), outputs_[i].end());
+      const cache::Match match = seen.match(blocks);
+      const auto fresh = std::span<const std::uint64_t>(blocks).subspan(match.num_blocks);
       if (fresh.empty()) continue;
       seen.insert(match, fresh);
       tokens += fresh.size() * trace_->block_tokens();
@@ -213,6 +272,9 @@ class TracePlan final : public RequestPlan {
   traces::Replay replay_;
   std::vector<const traces::ReplayRequest*> mine_;
   cache::SegmentTree tree_;
+  StoreCapacity store_;
+  std::vector<bool> is_approximate_;                 // by segment
+  std::vector<std::vector<std::uint64_t>> outputs_;  // of each request; empty unless outputs are stored
   std::uint32_t store_block_tokens_;
   Bytes kv_bytes_per_token_;
   Bytes working_set_;
@@ -220,6 +282,8 @@ class TracePlan final : public RequestPlan {
 };
 
 }  // namespace
+
+bool decodes(const Point& point) { return point.workload.is_trace && point.workload.trace.decode == Decode::occupancy; }
 
 std::uint32_t stored_tokens_of(std::uint32_t prefix_tokens, std::uint32_t store_block_tokens) {
   return prefix_tokens / store_block_tokens * store_block_tokens;
@@ -254,11 +318,28 @@ std::filesystem::path SharedInputs::find_trace(const std::string& file, const st
                                 context_.samples.string()));
 }
 
-std::shared_ptr<const traces::RequestTrace> SharedInputs::trace(const std::string& file, const std::string& origin) {
-  const std::filesystem::path path = find_trace(file, origin);
+std::shared_ptr<const traces::RequestTrace> SharedInputs::trace(const Point& point) {
+  const TraceSpec& spec = point.workload.trace;
+  const std::filesystem::path path = find_trace(spec.file, point.origin);
+  const traces::TraceReadOptions options{.format = spec.format,
+                                         .block_tokens = spec.block_tokens,
+                                         .agentic = {.conversations_per_s = spec.conversations_per_s,
+                                                     .seed = combine64(point.seed, point.replica),
+                                                     .share_prefix = spec.share_prefix}};
+  // Of the seed only the starts of conversations depend.
+  const std::uint64_t seed = spec.format == traces::TraceFormat::agentic ? options.agentic.seed : 0;
+  const std::string key =
+      fmt::format("{}|{}|{}|{}|{}|{}|{}", path.string(), enum_name(spec.format), spec.block_tokens.value_or(0),
+                  spec.conversations_per_s, enum_name(spec.share_prefix), seed, point.store_block_tokens);
   const std::lock_guard lock(mutex_);
-  auto& trace = traces_[path.string()];
-  if (!trace) trace = std::make_shared<const traces::RequestTrace>(traces::read_mooncake_jsonl(path));
+  auto& trace = traces_[key];
+  if (trace) return trace;
+  auto read = std::make_shared<traces::RequestTrace>(traces::read_trace(path, options));
+  const std::uint32_t blocks = read->block_tokens();
+  if (blocks < point.store_block_tokens && point.store_block_tokens % blocks == 0) {
+    *read = traces::with_blocks_of(*read, point.store_block_tokens);
+  }
+  trace = std::move(read);
   return trace;
 }
 
@@ -286,7 +367,7 @@ std::shared_ptr<const traces::ImportanceSource> SharedInputs::importance(const P
 
 std::string SharedInputs::trace_digest(const Point& point) {
   if (!point.workload.is_trace) return "";
-  const std::shared_ptr<const traces::RequestTrace> requests = trace(point.workload.trace.file, point.origin);
+  const std::shared_ptr<const traces::RequestTrace> requests = trace(point);
   std::uint64_t digest = requests->size();
   for (const traces::TraceRequest& request : requests->requests()) {
     digest = combine64(digest, static_cast<std::uint64_t>(request.arrival.value));
@@ -299,7 +380,7 @@ std::string SharedInputs::trace_digest(const Point& point) {
 std::unique_ptr<RequestPlan> make_request_plan(const Point& point, std::uint64_t num_warmup, SharedInputs& inputs,
                                                const std::function<Nanoseconds(std::uint32_t)>& recompute_time) {
   if (!point.workload.is_trace) return std::make_unique<PrefixPoolPlan>(point, num_warmup, recompute_time);
-  return std::make_unique<TracePlan>(point, inputs.trace(point.workload.trace.file, point.origin), recompute_time);
+  return std::make_unique<TracePlan>(point, inputs.trace(point), recompute_time);
 }
 
 }  // namespace reprefill::sim

@@ -31,8 +31,16 @@ class RequestPlan {
   virtual std::uint64_t num_requests() const = 0;
   virtual PlannedRequest planned(std::uint64_t index) const = 0;
   /// Resolves a request at its admission: its stored prefix as of now, and what it will append.
-  virtual void resolve(std::uint64_t index, pipeline::Request& request) = 0;
+  /// `system_prunes`: what the request computes and appends is approximate where it has a stored prefix.
+  virtual void resolve(std::uint64_t index, pipeline::Request& request, bool system_prunes) = 0;
+  /// The stored prefix of a request that still waits, as of now; appends nothing.
+  virtual void preview(std::uint64_t index, pipeline::Request& request) const = 0;
   virtual std::uint32_t segment_tokens(SegmentId segment) const = 0;
+  /// The request is served: its segments may leave the store. Called once for each that was resolved.
+  virtual void finished(std::uint64_t /*index*/) {}
+  /// Segments that a full store let go of, and new ones that it had no room for.
+  virtual std::uint64_t num_segments_removed() const { return 0; }
+  virtual std::uint64_t num_segments_not_stored() const { return 0; }
   /// Bytes of all stored prefixes that the run may touch, K and V, one copy.
   virtual Bytes working_set() const = 0;
   virtual std::uint64_t num_prefixes() const = 0;
@@ -43,11 +51,15 @@ class RequestPlan {
   virtual std::optional<double> time_factor() const { return std::nullopt; }
 };
 
+/// The tokens of a request after the first occupy the GPU.
+bool decodes(const Point& point);
+
 /// Traces are read once and shared by all points; importance sources too.
 class SharedInputs {
  public:
   explicit SharedInputs(const ScenarioContext& context) : context_(context) {}
-  std::shared_ptr<const traces::RequestTrace> trace(const std::string& file, const std::string& origin);
+  /// The trace that a point replays. One whose blocks are smaller than the store's comes in blocks of the store's.
+  std::shared_ptr<const traces::RequestTrace> trace(const Point& point);
   std::shared_ptr<const traces::ImportanceSource> importance(const Point& point);
   /// Digest of the files that a point reads, so that a resumed sweep notices changed ones. "" without files.
   std::string trace_digest(const Point& point);

@@ -43,6 +43,18 @@ Json identity(const RowInputs& in) {
   return row;
 }
 
+/// A measured bundle has tables for some models; the others, and shapes outside the tables, are extrapolated.
+Json operation_shapes(const RowInputs& in) {
+  const bool any_tables = !in.point.profile.gpu.operations->empty();
+  return {{"model", in.operations.is_measured() ? "table"
+                    : any_tables                ? "roofline (model not measured)"
+                                                : "roofline"},
+          {"operations", in.operations.num_queries()},
+          {"extrapolated", in.operations.is_measured() ? in.operations.num_extrapolated()
+                           : any_tables                ? in.operations.num_queries()
+                                                       : 0}};
+}
+
 Json workload(const RowInputs& in, double num_requests) {
   const RequestStatistics& s = in.statistics;
   Json json = Json::object();
@@ -56,6 +68,11 @@ Json workload(const RowInputs& in, double num_requests) {
   json["mean_hit_tokens_chunks"] = ratio(static_cast<double>(s.stored_tokens), num_requests);
   json["dropped_requests"] = in.plan.num_dropped();
   json["truncated_requests"] = in.plan.num_truncated();
+  if (in.point.workload.is_trace) {
+    json["decode_steps"] = in.num_decode_steps;
+    json["segments_removed"] = in.plan.num_segments_removed();
+    json["segments_not_stored"] = in.plan.num_segments_not_stored();
+  }
   if (in.plan.time_factor()) json["arrival_time_factor"] = *in.plan.time_factor();
   const layout::StoreLayout* layout = in.system.store_layout();
   if (layout != nullptr && !in.point.workload.is_trace) {
@@ -171,6 +188,8 @@ Json make_result_row(const RowInputs& in) {
                                                   .noise = in.point.noise,
                                                   .open_arrivals = in.plan.open_arrivals()});
   if (!in.point.slo_ttft_ms.empty()) row["slo_attainment"] = slo_attainment(in.point.slo_ttft_ms, ttft_ms);
+  if (in.point.keep_requests) row["requests"] = {{"ttft_ms", ttft_ms}};
+  row["operation_shapes"] = operation_shapes(in);
   row["bottleneck"] = record::name_of(record::bottleneck(s.time));
   row["time_ms"] = time_per_request(in, num_requests);
   row["identification_ms"] = to_milliseconds(s.time.identification) / num_requests;

@@ -5,6 +5,7 @@
 
 #include "core/pipeline/system.hpp"
 #include "sim/devices/io_histogram.hpp"
+#include "sim/devices/operation_model.hpp"
 #include "sim/simulation/request_plan.hpp"
 #include "sim/simulation/request_statistics.hpp"
 
@@ -19,8 +20,10 @@ struct RowInputs {
   const RequestPlan& plan;
   pipeline::System& system;
   const cache::DecisionLog& decisions;
+  const OperationModel& operations;
   std::uint64_t num_warmup = 0;
   IoHistogram io;  // of the measured requests
+  std::uint64_t num_decode_steps = 0;
   std::array<Nanoseconds, record::kNumResources> busy{};
   Nanoseconds measured_time{0};
 };

@@ -1,8 +1,11 @@
 #include "sim/simulation/run_point.hpp"
 
 #include <algorithm>
+#include <deque>
 #include <list>
+#include <utility>
 
+#include "core/base/random.hpp"
 #include "core/pipeline/mass_meter.hpp"
 #include "core/pipeline/request.hpp"
 #include "sim/simulated_machine.hpp"
@@ -31,6 +34,21 @@ std::unique_ptr<pipeline::System> make_system(const Point& point, const pipeline
   return nullptr;
 }
 
+/// A request that has arrived and is not admitted. One that the system was told of has an account and spans already.
+struct WaitingRequest {
+  std::uint64_t index = 0;
+  Nanoseconds arrival{0};
+  bool announced = false;
+  pipeline::RequestAccount account;
+  std::vector<record::Span> spans;
+};
+
+/// Requests are those of the point's replica in all replicas of its range; only durations are drawn anew.
+std::uint64_t noise_replica(const Point& point, const RunOptions& options) {
+  if (!options.range_replica) return point.replica;
+  return combine64(combine64(point.replica, hash_name("range")), *options.range_replica);
+}
+
 class Run final : public MachineObserver, private Timer {
  public:
   Run(const Point& point, SharedInputs& inputs, const RunOptions& options);
@@ -45,7 +63,10 @@ class Run final : public MachineObserver, private Timer {
 
   void schedule_next_arrival();
   void admit();
-  void start(std::uint64_t index, Nanoseconds arrival);
+  ActiveRequest& start(std::uint64_t index, Nanoseconds arrival);
+  void announce_waiting();
+  pipeline::Request resolve(RequestPlan& plan, std::uint64_t index) const;
+  void foresee(SharedInputs& inputs);
   void collect_finished();
   void finish(ActiveRequest& active);
   bool both_tiers_full();
@@ -64,8 +85,7 @@ class Run final : public MachineObserver, private Timer {
   cache::DecisionLog decisions_;
 
   std::list<ActiveRequest> active_;  // after the machine: coroutines let go of its operations first
-  std::vector<std::pair<std::uint64_t, Nanoseconds>> waiting_;
-  std::size_t first_waiting_ = 0;
+  std::deque<WaitingRequest> waiting_;
   std::uint64_t next_request_ = 0;
   std::uint64_t num_finished_ = 0;
   bool ended_ = false;  // before the last request: what the run was for is known
@@ -88,22 +108,37 @@ Run::Run(const Point& point, SharedInputs& inputs, const RunOptions& options)
   environment_.path = point.path;
   environment_.store_block_tokens = point.store_block_tokens;
   environment_.max_in_flight = point.workload.max_in_flight();
+  environment_.importance = importance_.get();
   environment_.segment_tokens = [this](SegmentId segment) { return plan_->segment_tokens(segment); };
   system_ = make_system(point, environment_);
-  const SimulatedMachineOptions machine_options{.geometry = &point.geometry,
-                                                .profile = &point.profile,
-                                                .path = &point.path,
-                                                .importance = importance_.get(),
-                                                .store_layout = system_->store_layout(),
-                                                .segment_tokens = environment_.segment_tokens,
-                                                .staging = system_->staging(),
-                                                .noise = point.noise,
-                                                .seed = point.seed,
-                                                .replica = point.replica};
+  const SimulatedMachineOptions machine_options{
+      .geometry = &point.geometry,
+      .profile = &point.profile,
+      .path = &point.path,
+      .importance = importance_.get(),
+      .store_layout = system_->store_layout(),
+      .segment_tokens = environment_.segment_tokens,
+      .staging = system_->staging(),
+      .stream_weights = point.weights.placement == WeightPlacement::stream_from_host,
+      .noise = point.noise || options.range_replica,
+      .model_error = options.range_replica.has_value(),
+      .seed = point.seed,
+      .replica = noise_replica(point, options)};
   machine_ = std::make_unique<SimulatedMachine>(simulation_, machine_options, *this);
   plan_ = make_request_plan(point, options.num_warmup, inputs,
                             [this](std::uint32_t tokens) { return machine_->recompute_time(tokens); });
   if (system_->cache() != nullptr) system_->cache()->set_decision_log(&decisions_);
+  if (system_->foresees()) foresee(inputs);
+}
+
+/// A plan of its own, since resolving appends: what is stored at a request depends on those before it.
+void Run::foresee(SharedInputs& inputs) {
+  const std::unique_ptr<RequestPlan> plan = make_request_plan(
+      point_, options_.num_warmup, inputs, [this](std::uint32_t tokens) { return machine_->recompute_time(tokens); });
+  for (std::uint64_t index = 0; index < plan->num_requests(); ++index) {
+    system_->foresee(resolve(*plan, index));
+    plan->finished(index);
+  }
 }
 
 void Run::on_span(const record::Span& span) {
@@ -112,6 +147,9 @@ void Run::on_span(const record::Span& span) {
       active.spans.push_back(span);
       return;
     }
+  }
+  for (WaitingRequest& waiting : waiting_) {
+    if (waiting.announced && waiting.index == span.request) waiting.spans.push_back(span);
   }
   // Background work of a request that has its first token: writes, waste, demotions.
   if (options_.keep_spans) kept_spans_.push_back(span);
@@ -134,9 +172,8 @@ void Run::schedule_next_arrival() {
 
 /// The next request of an open workload arrives.
 void Run::fire() {
-  waiting_.emplace_back(next_request_, simulation_.now());
-  if (++next_request_ == plan_->num_requests())
-    statistics_.waiting_at_last_arrival = waiting_.size() - first_waiting_ - 1;
+  waiting_.push_back({.index = next_request_, .arrival = simulation_.now(), .account = {}, .spans = {}});
+  if (++next_request_ == plan_->num_requests()) statistics_.waiting_at_last_arrival = waiting_.size() - 1;
   schedule_next_arrival();
   admit();
 }
@@ -144,16 +181,49 @@ void Run::fire() {
 void Run::admit() {
   const auto limit = static_cast<std::size_t>(environment_.max_in_flight);
   if (plan_->open_arrivals()) {
-    while (active_.size() < limit && first_waiting_ < waiting_.size()) {
-      const auto [index, arrival] = waiting_[first_waiting_++];
-      start(index, arrival);
+    while (active_.size() < limit && !waiting_.empty()) {
+      WaitingRequest next = std::move(waiting_.front());
+      waiting_.pop_front();
+      ActiveRequest& active = start(next.index, next.arrival);
+      active.request.account += next.account;
+      active.spans.insert(active.spans.begin(), next.spans.begin(), next.spans.end());
     }
+    announce_waiting();
     return;
   }
   while (active_.size() < limit && next_request_ < plan_->num_requests()) start(next_request_++, simulation_.now());
 }
 
-void Run::start(std::uint64_t index, Nanoseconds arrival) {
+/// The scheduler knows the queue: the first of those that wait are announced, each once.
+void Run::announce_waiting() {
+  const std::size_t count = std::min<std::size_t>(system_->scheduler_lookahead(), waiting_.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    WaitingRequest& waiting = waiting_[i];
+    if (std::exchange(waiting.announced, true)) continue;
+    pipeline::Request request;
+    request.id = static_cast<std::uint32_t>(waiting.index);
+    request.importance_id = waiting.index;
+    plan_->preview(waiting.index, request);
+    system_->announce(*machine_, request);
+    waiting.account = request.account;
+  }
+}
+
+pipeline::Request Run::resolve(RequestPlan& plan, std::uint64_t index) const {
+  pipeline::Request request;
+  request.id = static_cast<std::uint32_t>(index);
+  request.importance_id = index;
+  plan.resolve(index, request, system_->prunes());
+  if (!system_->reuses_prefix()) {
+    request.own_tokens = request.prompt_tokens;
+    request.stored_tokens = 0;
+    request.stored_prefix.clear();
+  }
+  if (system_->store_layout() == nullptr) request.append.reset();
+  return request;
+}
+
+ActiveRequest& Run::start(std::uint64_t index, Nanoseconds arrival) {
   if (index == options_.num_warmup) {
     measured_from_ = simulation_.now();
     busy_before_ = busy_times();
@@ -166,17 +236,10 @@ void Run::start(std::uint64_t index, Nanoseconds arrival) {
   active.arrival = arrival;
   active.admission = simulation_.now();
   active.measured = index >= options_.num_warmup;
-  active.request.id = static_cast<std::uint32_t>(index);
-  active.request.importance_id = index;
-  plan_->resolve(index, active.request);
-  if (!system_->reuses_prefix()) {
-    active.request.own_tokens = active.request.prompt_tokens;
-    active.request.stored_tokens = 0;
-    active.request.stored_prefix.clear();
-  }
-  if (system_->store_layout() == nullptr) active.request.append.reset();
+  active.request = resolve(*plan_, index);
   active.task = system_->serve(*machine_, active.request);
   active.task.start();
+  return active;
 }
 
 void Run::collect_finished() {
@@ -196,6 +259,13 @@ void Run::collect_finished() {
 
 void Run::finish(ActiveRequest& active) {
   ++num_finished_;
+  plan_->finished(active.index);
+  if (decodes(point_)) {
+    const auto layers = static_cast<std::uint64_t>(point_.geometry.num_layers);
+    const std::uint64_t kept_tokens = active.request.account.kv_tokens_kept / (2 * layers);
+    const std::uint64_t steps = plan_->planned(active.index).output_tokens;  // the first token is out
+    if (steps > 1) machine_->decode(active.request.id, kept_tokens + active.request.own_tokens, steps - 1);
+  }
   const Nanoseconds now = simulation_.now();
   if (options_.stop_when_full && both_tiers_full()) ended_ = true;
   if (!active.measured) return;
@@ -266,8 +336,10 @@ RunResult Run::result() {
                    .plan = *plan_,
                    .system = *system_,
                    .decisions = decisions_,
+                   .operations = machine_->operation_model(),
                    .num_warmup = options_.num_warmup,
                    .io = machine_->io_histogram().since(io_before_),
+                   .num_decode_steps = machine_->num_decode_steps(),
                    .busy = {},
                    .measured_time = simulation_.now() - measured_from_};
   const auto busy = busy_times();
@@ -287,7 +359,7 @@ void check_inputs(const Point& point, SharedInputs& inputs) {
   std::uint32_t longest = stored_tokens_of(point.workload.pool.prefix_tokens, point.store_block_tokens);
   if (point.workload.is_trace) {
     longest = 0;
-    for (const traces::TraceRequest& request : inputs.trace(point.workload.trace.file, point.origin)->requests()) {
+    for (const traces::TraceRequest& request : inputs.trace(point)->requests()) {
       longest = std::max(longest, request.input_tokens);
     }
     make_request_plan(point, 0, inputs, [](std::uint32_t) { return Nanoseconds{1}; });
@@ -308,7 +380,8 @@ void check_inputs(const Point& point, SharedInputs& inputs) {
                     "request has {}; set workspace_bytes higher or in_flight lower",
                     point.origin, point.label, longest, working_set.value, workspace.value));
   }
-  if (read > system->staging()) {
+  // Reads that land in GPU memory need no staging.
+  if (point.path.read_target == pipeline::ReadTarget::host && read > system->staging()) {
     throw ConfigError(
         fmt::format("{}: systems.{}.staging_bytes: a read of one layer of a request with {} stored tokens may take {} "
                     "bytes with alignment, found {}; set staging_bytes higher",

@@ -20,6 +20,8 @@ constexpr Figure kFigures[] = {
     {"median_ttft_ms", "/ttft/median_ttft_ms"},
     {"p95_ttft_ms", "/ttft/p95_ttft_ms"},
     {"p99_ttft_ms", "/ttft/p99_ttft_ms"},
+    {"range_low_ms", "/range/mean_ttft_ms/low"},
+    {"range_high_ms", "/range/mean_ttft_ms/high"},
     {"requested_bytes_per_request", "/bytes_per_request/requested_bytes"},
     {"amplification_payload", "/efficiency/amplification_payload"},
     {"tokens_loaded_per_token_selected", "/efficiency/tokens_loaded_per_token_selected"},
@@ -141,6 +143,8 @@ std::string result_table(const std::vector<Json>& rows, const std::vector<std::s
                                    [](const Json& setting) { return !setting["p95_ttft_ms"].is_null(); });
   const bool has_interval = std::any_of(settings.begin(), settings.end(),
                                         [](const Json& setting) { return setting.contains("mean_ttft_ms_ci95"); });
+  const bool has_range = std::any_of(settings.begin(), settings.end(),
+                                     [](const Json& setting) { return !setting["range_low_ms"].is_null(); });
   std::vector<std::string> objectives;
   for (const Json& setting : settings) {
     if (!setting.contains("slo_attainment") || !objectives.empty()) continue;
@@ -150,6 +154,7 @@ std::string result_table(const std::vector<Json>& rows, const std::vector<std::s
   header.insert(header.end(), axis_names.begin(), axis_names.end());
   header.emplace_back("TTFT ms");
   if (has_interval) header.emplace_back("95 % CI");
+  if (has_range) header.emplace_back("90 % range");
   if (has_p95) header.emplace_back("P95 ms");
   for (const std::string& objective : objectives)
     header.push_back(fmt::format("in {} ms %", objective.substr(0, objective.find("_ms"))));
@@ -165,6 +170,12 @@ std::string result_table(const std::vector<Json>& rows, const std::vector<std::s
     line.push_back(number(setting["mean_ttft_ms"], "{:.1f}") + (timing_dependent ? " ~" : "") +
                    (backlogged ? " !" : ""));
     if (has_interval) line.push_back(interval_text(setting));
+    if (has_range) {
+      line.push_back(setting["range_low_ms"].is_null()
+                         ? "-"
+                         : fmt::format("{} .. {}", number(setting["range_low_ms"], "{:.1f}"),
+                                       number(setting["range_high_ms"], "{:.1f}")));
+    }
     if (has_p95) line.push_back(number(setting["p95_ttft_ms"], "{:.1f}"));
     for (const std::string& objective : objectives) {
       const Json::json_pointer share("/slo_attainment/" + objective);

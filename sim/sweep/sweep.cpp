@@ -7,6 +7,7 @@
 #include "core/base/files.hpp"
 #include "core/base/progress.hpp"
 #include "core/record/timeline.hpp"
+#include "sim/simulation/prediction_range.hpp"
 #include "sim/simulation/result_row.hpp"
 #include "sim/sweep/point_cost.hpp"
 #include "sim/sweep/summary.hpp"
@@ -17,6 +18,16 @@ namespace {
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void refuse_extrapolated(const Point& point, const Json& row) {
+  const Json& shapes = row.at("operation_shapes");
+  if (shapes.at("extrapolated") == 0) return;
+  throw ConfigError(fmt::format(
+      "point {} ({}): {} of {} operations of {} have shapes outside what profile {} measured ({}); --strict refuses "
+      "them. Calibrate with --model for this model, or take --strict away",
+      point.index, point.label, shapes.at("extrapolated").dump(), shapes.at("operations").dump(), point.geometry.name,
+      point.profile.name, shapes.at("model").get<std::string>()));
 }
 
 class Sweep {
@@ -89,7 +100,10 @@ class Sweep {
 
   void simulate(const std::vector<std::size_t>& todo, std::vector<Json>& rows) {
     std::vector<double> costs;
-    for (const std::size_t point : todo) costs.push_back(estimated_cost(scenario_.points[point]));
+    for (const std::size_t number : todo) {
+      const Point& point = scenario_.points[number];
+      costs.push_back(estimated_cost(point) * static_cast<double>(1 + point.range_replicas));
+    }
     const bool quiet = options_.quiet || !distributor_.keeps_results();
     Progress progress(scenario_.name, costs, quiet ? ProgressMode::quiet : ProgressMode::automatic);
     std::mutex mutex;
@@ -113,13 +127,16 @@ class Sweep {
 
   Json simulate_point(const Point& point, const std::function<void(double)>& on_progress) {
     const bool wants_timeline = options_.timeline_point == point.index;
-    RunResult result = run_point(point, inputs_,
-                                 {.num_warmup = num_warmup_.at(point.group),
-                                  .stop_when_full = false,
-                                  .keep_spans = wants_timeline,
-                                  .interrupted = &interrupted_,
-                                  .on_progress = on_progress});
+    // The row's own run, then those of its range: each is as long.
+    const double own_share = 1.0 / static_cast<double>(1 + point.range_replicas);
+    RunOptions run{
+        .num_warmup = num_warmup_.at(point.group), .keep_spans = wants_timeline, .interrupted = &interrupted_};
+    run.on_progress = [&](double share) { on_progress(own_share * share); };
+    RunResult result = run_point(point, inputs_, run);
+    run.on_progress = [&](double share) { on_progress(own_share + (1 - own_share) * share); };
+    result.row["range"] = prediction_range(point, inputs_, run);
     result.row["scenario"] = scenario_.name;
+    if (options_.strict) refuse_extrapolated(point, result.row);
     if (wants_timeline) record::write_timeline(folder_->path() / "timeline.json", result.spans);
     return {
         {"row", std::move(result.row)}, {"events", result.num_events}, {"virtual_s", to_seconds(result.virtual_time)}};

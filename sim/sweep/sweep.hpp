@@ -15,6 +15,7 @@ struct SweepOptions {
   std::optional<std::size_t> timeline_point;  // writes timeline.json of this point; not across processes
   Shard shard;
   bool quiet = false;
+  bool strict = false;  // ConfigError for a point with operations outside what the profile measured
 };
 
 struct SweepSummary {

@@ -9,8 +9,8 @@
 
 #include "core/base/params.hpp"
 #include "engine/session/session.hpp"
-#include "study/eval/paired_statistics.hpp"
 #include "study/eval/task.hpp"
+#include "study/statistics/paired_statistics.hpp"
 
 namespace reprefill::study {
 

@@ -38,7 +38,7 @@ void KeptTokens::add(const pipeline::Request& request, int layer_idx, const pipe
   double kept = 0;
   for (const std::uint32_t token : answer_) {
     // What is not stored is computed with the suffix: attention sees it in any case.
-    kept += token >= request.stored_tokens ? 1 : kept_share(view, token);
+    kept += token >= request.stored_tokens || view.rest_is_computed ? 1 : kept_share(view, token);
   }
   recall_.push_back(kept / static_cast<double>(answer_.size()));
 }

@@ -59,6 +59,10 @@ std::string operation_of(const PathPart& part) {
       return "keeping the caches' books";
     case Operation::write:
       return "writes of new KV";
+    case Operation::wait:
+      return "waiting for the prefetch limit";
+    case Operation::decode:
+      return "a decode step of other requests";
   }
   return record::name_of(part.operation);
 }

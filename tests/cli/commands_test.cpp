@@ -26,7 +26,7 @@ TEST(Commands, SystemsListsEveryParameterWithDefaultsAndSource) {
   const ProgramResult result = run_program("systems --json");
   ASSERT_EQ(result.exit_code, 0);
   const Json json = Json::parse(result.output);
-  EXPECT_EQ(json["systems"].size(), 6u);
+  EXPECT_EQ(json["systems"].size(), 10u);
   for (const Json& system : json["systems"]) {
     for (const Json& param : system["params"]) {
       EXPECT_FALSE(param["doc"].get<std::string>().empty()) << system["name"] << param["name"];
@@ -38,17 +38,50 @@ TEST(Commands, SystemsListsEveryParameterWithDefaultsAndSource) {
   EXPECT_EQ(run_program("systems nothing").exit_code, 2);
 }
 
-TEST(Commands, EveryNumberOfTheShippedProfileHasASource) {
-  const ProgramResult result = run_program("profile show a800-990pro --json");
-  ASSERT_EQ(result.exit_code, 0);
-  const Json model = Json::parse(result.output)["model"];
-  for (const char* part : {"gpu", "ssd", "link", "host"}) {
-    for (const auto& [key, value] : model[part].items()) {
-      if (key == "name" || key == "sources") continue;
-      EXPECT_TRUE(model[part]["sources"].contains(key)) << part << "." << key;
+TEST(Commands, EveryNumberOfTheShippedProfilesHasASource) {
+  for (const std::string name : {"a800-990pro", "a100-intel-ssd", "rtx3090-s4500-sata"}) {
+    const ProgramResult result = run_program("profile show " + name + " --json");
+    ASSERT_EQ(result.exit_code, 0);
+    const Json model = Json::parse(result.output)["model"];
+    for (const char* part : {"gpu", "ssd", "link", "host"}) {
+      for (const auto& [key, value] : model[part].items()) {
+        if (key == "name" || key == "sources") continue;
+        EXPECT_TRUE(model[part]["sources"].contains(key)) << name << ": " << part << "." << key;
+      }
+    }
+    EXPECT_THAT(run_program("profile list").output, HasSubstr(name));
+  }
+}
+
+TEST(Commands, CheckPrintsWhatIsInMemory) {
+  const std::string check = "check " + kSource + "/scenarios/studies/reproduction-prism.json ";
+  EXPECT_THAT(run_program(check).output, HasSubstr("weights                         15.231 GB"));
+  EXPECT_THAT(run_program(check + "--set weights.bytes_per_param=1").output, HasSubstr("7.616 GB"));
+  EXPECT_THAT(run_program(check + "--set model=qwen2.5-32b").output, HasSubstr("does not fit"));
+  const std::string streamed = run_program(check + "--set weights.placement=stream_from_host").output;
+  EXPECT_THAT(streamed, HasSubstr("weights of two layers"));
+  EXPECT_EQ(run_program(check + "--set weights.bytes_per_param=5").exit_code, 2);
+  EXPECT_EQ(run_program(check + "--set kv_element_bytes=3").exit_code, 2);
+  EXPECT_EQ(run_program(check + "--set software_path=gdx").exit_code, 2);
+}
+
+TEST(Commands, TheReproductionsGridBecomesADocumentWithAllItsCells) {
+  const TemporaryFolder folder;
+  const std::string results = (folder / "prism").string();
+  const ProgramResult swept = run_program(
+      "sweep " + kSource + "/scenarios/studies/reproduction-prism.json --set workload.measured_requests=1 " +
+      "--set workload.warmup_requests=0 --set mass_requests=0 --out " + results);
+  ASSERT_EQ(swept.exit_code, 0) << swept.output;
+  const std::string out = (folder / "prism.md").string();
+  ASSERT_EQ(std::system((kSource + "/scripts/reproduction_prism " + results + " > " + out).c_str()), 0);
+  const std::string text = test_support::read_text(out);
+  for (const char* published : {"/ 926 (", "/ 1196* (", "/ 4605 (", "/ 5411 ("})
+    EXPECT_THAT(text, HasSubstr(published));
+  for (const char* data_set : {"SST-2", "SubJ", "TREC", "RTE"}) {
+    for (const char* budget : {"5 %", "10 %", "25 %", "50 %"}) {
+      EXPECT_THAT(text, HasSubstr(fmt::format("| {} {} | ", data_set, budget)));
     }
   }
-  EXPECT_THAT(run_program("profile list").output, HasSubstr("a800-990pro"));
 }
 
 TEST(Commands, ExplainSaysWhatContiguousKvGainsOnTheRteRequestAndWhere) {
@@ -108,6 +141,28 @@ TEST(Commands, TraceStatisticsGiveTheNumbersOfThePublicTracesReadme) {
   const ProgramResult result = run_program("trace stats --json " + file);
   ASSERT_EQ(result.exit_code, 0) << result.output;
   for (const char* number : {"7000", "175239", "114470"}) EXPECT_THAT(result.output, HasSubstr(number));
+}
+
+TEST(Commands, ConvertedTracesReadAsMooncake) {
+  const TemporaryFolder folder;
+  const std::string file = (folder / "b.jsonl").string();
+  std::string text;
+  for (const char* ids : {"[1, 2, 3]", "[1, 2, 4]"}) {
+    text += fmt::format(R"({{"timestamp": 1.5, "input_length": 48, "output_length": 1, "hash_ids": {}}})", ids) + "\n";
+  }
+  test_support::write_text(file, text);
+  const std::string out = (folder / "m.jsonl").string();
+  const ProgramResult converted =
+      run_program("trace convert --format bailian --to-block-tokens 16 --out " + out + " " + file);
+  ASSERT_EQ(converted.exit_code, 0) << converted.output;
+  EXPECT_THAT(test_support::read_text(out), HasSubstr(R"("timestamp": 1500, "input_length": 48)"));
+  const ProgramResult stats = run_program("trace stats --json --block-tokens 16 " + out);
+  ASSERT_EQ(stats.exit_code, 0) << stats.output;
+  EXPECT_EQ(Json::parse(stats.output)["num_distinct_blocks"], 4);
+  EXPECT_EQ(run_program("trace convert --format bailian --to-block-tokens 24 --out " + out + " " + file).exit_code, 2);
+  EXPECT_EQ(run_program("trace convert --format bailian --to vllm --out " + out + " " + file).exit_code, 2)
+      << "no tokenizer";
+  EXPECT_THAT(run_program("trace stats --format parquet " + file).output, HasSubstr("mooncake, agentic, bailian"));
 }
 
 TEST(Commands, TheGeneratorMakesAReadableTrace) {

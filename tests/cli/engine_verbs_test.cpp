@@ -140,6 +140,21 @@ TEST_F(EngineVerbs, RunAnswersWithEverySystem) {
   }
 }
 
+TEST_F(EngineVerbs, SeveralSystemsAnswerOneAfterTheOtherAndTakeTheParametersThatTheyHave) {
+  const ProgramResult two = run(prompt() + "--json --max-tokens 1 --system attention_store,impress --set budget=0.5");
+  ASSERT_EQ(two.exit_code, 0) << two.output;
+  const Json reports = Json::parse(two.output);
+  ASSERT_EQ(reports.size(), 2u);
+  EXPECT_EQ(reports[0]["resolved"]["system"], "attention_store");
+  EXPECT_EQ(reports[1]["resolved"]["params"]["budget"], "0.5");
+  // recompute, resident, attention_store, as_h2o, impress, contiguous_kv; not oracle, nor presets.
+  EXPECT_EQ(Json::parse(run(prompt() + "--json --max-tokens 1 --system all").output).size(), 6u);
+  const std::string both = prompt() + "--system impress,as_h2o ";
+  expect_refused(run(both + "--set budgt=0.5"), "budgt: none of the systems");
+  expect_refused(run(both + "--timeline t.json"), "--timeline");
+  expect_refused(run(both + "--record-importance t.rimp"), "--record-importance");
+}
+
 TEST_F(EngineVerbs, AtBudgetOneTheAnswerIsThatOfPlainPrefill) {
   const auto ids = [](const ProgramResult& result) { return Json::parse(result.output)["requests"][0]["ids"]; };
   const Json plain = ids(run(prompt() + "--json --system recompute"));
@@ -184,6 +199,28 @@ TEST_F(EngineVerbs, AReplayedRunMakesTheDecisionsOfTheRecordedOne) {
   EXPECT_EQ(a["decisions_digest"], b["decisions_digest"]);
   EXPECT_EQ(a["requests"][0]["bytes"], b["requests"][0]["bytes"]);
   EXPECT_EQ(a["requests"][0]["ids"], b["requests"][0]["ids"]);
+}
+
+TEST_F(EngineVerbs, AppendErrorFollowsTheTurnsOfAConversation) {
+  std::string lines;
+  for (const char* more : {"", " and more and more and more and more and more and more and more and more and more"}) {
+    lines += Json{{"prompt", prefix_text('a') + more}}.dump() + "\n";
+  }
+  const std::string turns = (folder_ / "turns.jsonl").string();
+  write_text(turns, lines);
+  const std::string command = "append-error --threads 2 --model " + path("model") + " --turns " + turns + " --stores ";
+  const ProgramResult result =
+      run_program(command + (folder_ / "s").string() + " --set budget=0.25 --json 2>/dev/null");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  const Json json = Json::parse(result.output.substr(result.output.find('{')));
+  ASSERT_EQ(json["turns"].size(), 2u);
+  EXPECT_EQ(json["turns"][0]["stored_tokens"], 0);
+  EXPECT_EQ(json["turns"][0]["appended_tokens"], 192);
+  EXPECT_EQ(json["turns"][1]["stored_tokens"], 192);
+  EXPECT_EQ(json["turns"][0]["relative_error_of_keys"]["mean"], 0.0);
+  EXPECT_GT(json["turns"][1]["relative_error_of_keys"]["mean"].get<double>(), 0.0);
+  expect_refused(run_program(command + (folder_ / "s").string()), "expected a new or empty one");
+  expect_refused(run_program(command + (folder_ / "t").string() + " --system recompute"), "stores nothing");
 }
 
 TEST_F(EngineVerbs, MistakesOfRunAreExplained) {

@@ -25,7 +25,7 @@ class Evaluation : public testing::Test {
   Evaluation() {
     test_support::write_checkpoint(folder_ / "model", {.num_layers = 10, .vocab = 320, .weight_scale = 1.5});
     std::ofstream(folder_ / "model" / "tokenizer.json") << engine::test_support::tiny_tokenizer({{"q", "z"}}).dump();
-    model_ = engine::Model::open(folder_ / "model", "", {.num_threads = 2});
+    model_ = engine::Model::open(folder_ / "model", "", {.cpu = {.num_threads = 2}});
     for (int i = 0; i < 6; ++i) {
       const std::string number = std::to_string(i);
       task_.push_back({.name = number,

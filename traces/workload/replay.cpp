@@ -60,9 +60,10 @@ std::vector<Nanoseconds> spread_arrivals(const RequestTrace& trace, const Replay
   return arrivals;
 }
 
-std::uint32_t replica_of(const TraceRequest& request, std::uint32_t num_replicas) {
-  REPREFILL_CHECK(!request.block_ids.empty(), "a request of {} tokens has no block", request.input_tokens);
-  const std::uint64_t key = request.block_ids[request.block_ids.size() > 1 ? 1 : 0];
+/// A prompt without a whole block, of a trace that has no ids for others, shares nothing: any replica will do.
+std::uint32_t replica_of(const TraceRequest& request, std::size_t trace_idx, std::uint32_t num_replicas) {
+  const std::uint64_t key =
+      request.block_ids.empty() ? trace_idx : request.block_ids[request.block_ids.size() > 1 ? 1 : 0];
   return static_cast<std::uint32_t>(mix64(key) % num_replicas);
 }
 
@@ -75,7 +76,7 @@ Replay prepare_replay(const RequestTrace& trace, const ReplayOptions& options) {
   const std::vector<Nanoseconds> arrivals = spread_arrivals(trace, options);
   for (std::size_t trace_idx = 0; trace_idx < trace.size(); ++trace_idx) {
     TraceRequest request = trace[trace_idx];
-    const std::uint32_t replica_idx = replica_of(request, options.num_replicas);
+    const std::uint32_t replica_idx = replica_of(request, trace_idx, options.num_replicas);
     if (options.context_limit_tokens && request.input_tokens > *options.context_limit_tokens) {
       if (options.over_limit == OverLimit::drop) {
         ++replay.num_dropped;

@@ -52,7 +52,7 @@ struct Replay {
 ///
 /// Replicas: a request goes to replica mix64(second block id, or the first where there is no second) modulo
 /// num_replicas. Not the first block, because it is often a system prompt that all requests share; turns of one
-/// conversation share the second one, so they stay together.
+/// conversation share the second one, so they stay together. A request without ids goes by its number.
 ///
 /// Throws ConfigError for options out of range.
 Replay prepare_replay(const RequestTrace& trace, const ReplayOptions& options);

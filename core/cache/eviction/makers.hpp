@@ -23,8 +23,15 @@ struct ImportanceFrequencyParams {
   std::uint64_t score_table_entries = 4'194'304;
 };
 
+struct S3FifoParams {
+  double small_share = 0.1;
+  std::uint64_t score_table_entries = 4'194'304;
+};
+
 std::unique_ptr<EvictionPolicy> make_lru(const NoParams&);
 std::unique_ptr<EvictionPolicy> make_lfu(const ScoreTableParams&);
+std::unique_ptr<EvictionPolicy> make_s3_fifo(const S3FifoParams&);
+std::unique_ptr<EvictionPolicy> make_arc(const ScoreTableParams&);
 std::unique_ptr<EvictionPolicy> make_importance_frequency(const ImportanceFrequencyParams&);
 std::unique_ptr<EvictionPolicy> make_attention_guided(const ScoreTableParams&);
 

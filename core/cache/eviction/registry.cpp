@@ -40,6 +40,18 @@ ParamTable<ImportanceFrequencyParams> importance_frequency_params() {
   return table;
 }
 
+ParamTable<S3FifoParams> s3_fifo_params() {
+  using P = S3FifoParams;
+  ParamTable<P> table;
+  table
+      .add(&P::small_share, {.name = "small_share",
+                             .doc = "part of a tier's pieces that the small queue holds before it gives victims",
+                             .source = "Yang et al. 2023: 10 %",
+                             .maximum = 1})
+      .add(&P::score_table_entries, score_table_entries_info());
+  return table;
+}
+
 template <typename Params>
 PolicyInfo row(std::string name, std::string doc, std::string source, const ParamTable<Params>& table,
                std::unique_ptr<EvictionPolicy> (*make)(const Params&)) {
@@ -61,6 +73,10 @@ const std::vector<PolicyInfo>& table() {
       row("lru", "least recently used; always admits", "reference 3.1: AS+LRU", ParamTable<NoParams>{}, make_lru),
       row("lfu", "least often looked up; admits what is looked up more often than the minimum",
           "reference 3.2: AS+H2O+LFU", score_table_params(), make_lfu),
+      row("s3_fifo", "small, main and ghost FIFO queues; always admits", "Yang et al., SOSP 2023", s3_fifo_params(),
+          make_s3_fifo),
+      row("arc", "recent and frequent pieces in two lists whose lengths adapt; always admits",
+          "Megiddo & Modha, FAST 2003", score_table_params(), make_arc),
       row("importance_frequency", "accesses x mean share of important tokens", "reference 3.2: IMPRESS",
           importance_frequency_params(), make_importance_frequency),
       row("attention_guided", "cumulative attention x loads from SSD", "reference 3.1: ContiguousKV",

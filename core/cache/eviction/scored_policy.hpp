@@ -20,7 +20,7 @@ namespace reprefill::cache {
 template <typename State>
 class ScoredPolicy : public EvictionPolicy {
  public:
-  void begin(SlotIdx slot, PieceKey) final {
+  void begin(SlotIdx slot, PieceKey) override {
     if (slot >= nodes_.size()) nodes_.resize(slot + 1);
     nodes_[slot] = Node{};
   }

@@ -53,6 +53,7 @@ class AsH2o final : public TieredSystem {
     loader_.unpin(pinned);
   }
 
+  bool prunes() const override { return !params_.budget.is_everything(); }
   Bytes one_layer_working_set(std::uint32_t stored_tokens) const override {
     return 2 * stored_tokens * tensor_bytes_per_token();
   }

@@ -38,6 +38,14 @@ struct LayerPrefetch {
   const PrefetchOps& operations_of(std::size_t piece) const { return operations[operations.size() == 1 ? 0 : piece]; }
 };
 
+/// Keys of a leader that are on their way before its turn.
+struct KeysAhead {
+  int leader = -1;
+  Deps ready;
+  Bytes charged;  // to the prefetch quota
+  PinnedPieces pinned;
+};
+
 /// The state of one request between its periods.
 struct Run {
   Run(LayerRunner runner, WorkspaceLedger ledger) : layers(std::move(runner)), workspace(std::move(ledger)) {}
@@ -47,6 +55,7 @@ struct Run {
   PinnedPieces pinned_keys;
   Bytes charged_ahead;  // intra-period prefetch of the current period
   std::vector<LayerPrefetch> prefetches;
+  KeysAhead keys_ahead;
 };
 
 class ContiguousKv final : public TieredSystem {
@@ -86,7 +95,7 @@ class ContiguousKv final : public TieredSystem {
       const TouchedBlocks wanted = note_selection(run, *chosen, *scores, blocks, leader, end);
       std::vector<LayerLoad> loads = look_up_period(run, wanted, blocks, leader, end);
       std::vector<LayerPrefetch> next = plan_prefetch(run, wanted, blocks, end);
-      compute_period(run, loads, std::move(next), view(request, chosen), projected);
+      compute_period(run, loads, std::move(next), view(request, chosen), projected, end);
     }
     const Op token = run.layers.first_token();
     co_await token;
@@ -99,6 +108,7 @@ class ContiguousKv final : public TieredSystem {
   bool pins_identification_keys() const override { return keys_.pins_all(); }
 
   /// Keys of a whole layer for scoring, and the chosen chunks of one layer.
+  bool prunes() const override { return !params_.budget.is_everything(); }
   Bytes one_layer_working_set(std::uint32_t stored_tokens) const override {
     const std::uint64_t chunks = divide_rounding_up(stored_tokens, params_.chunk_tokens);
     return stored_tokens * tensor_bytes_per_token() +
@@ -116,21 +126,43 @@ class ContiguousKv final : public TieredSystem {
   /// Reads all keys of the leader and scores every chunk: the only point where compute waits for identification.
   ScoreOp identify(Run& run, int leader, const Deps& projected) {
     Request& request = run.layers.request();
-    const PieceList keys = identification_pieces(request, leader, PieceKind::identification_keys);
-    Deps deps = keys_.fetch(run.layers.machine(), run.layers.context(leader), keys, run.layers.previous_layer(),
-                            request.account, run.pinned_keys);
+    Deps deps = keys_of(run, leader);
     deps.add(projected);
     const ScoreSpec spec{.unit_tokens = params_.chunk_tokens,
                          .repeats_projection = environment_.path.scoring_repeats_projection};
     return run.layers.machine().score(run.layers.context(leader), request, spec, deps);
   }
 
+  /// Keys of the leader: read now, unless they are under way since the period before.
+  Deps keys_of(Run& run, int leader) {
+    if (run.keys_ahead.leader == leader) {
+      run.pinned_keys = std::move(run.keys_ahead.pinned);
+      return run.keys_ahead.ready;
+    }
+    const PieceList keys = identification_pieces(run.layers.request(), leader, PieceKind::identification_keys);
+    return keys_.fetch(run.layers.machine(), run.layers.context(leader), keys, ReadPriority::demand,
+                       run.layers.previous_layer(), account(run), run.pinned_keys);
+  }
+
+  /// They wait behind what this period has issued, and hold a part of the prefetch buffers until they are scored.
+  void prefetch_keys(Run& run, int next_leader) {
+    if (!params_.identify_keys_prefetch || next_leader >= environment_.geometry.num_layers) return;
+    const PieceList keys = identification_pieces(run.layers.request(), next_leader, PieceKind::identification_keys);
+    if (!try_charge(keys.bytes)) {
+      account(run).prefetch_pieces_declined += keys.keys.size();
+      return;
+    }
+    run.keys_ahead = {.leader = next_leader, .ready = {}, .charged = keys.bytes, .pinned = {}};
+    run.keys_ahead.ready = keys_.fetch(run.layers.machine(), run.layers.context(next_leader), keys,
+                                       ReadPriority::prefetch, {}, account(run), run.keys_ahead.pinned);
+  }
+
   /// A selection (or the first token) has been awaited: every layer of the period before is done.
   void finish_previous_period(Run& run) {
     keys_.unpin(run.pinned_keys);
     loader_.unpin(run.pinned);
-    give_back(run.charged_ahead);
-    run.charged_ahead = Bytes{0};
+    give_back(run.charged_ahead + run.keys_ahead.charged);
+    run.charged_ahead = run.keys_ahead.charged = Bytes{0};
   }
 
   void give_back(Bytes size) {
@@ -146,14 +178,7 @@ class ContiguousKv final : public TieredSystem {
   }
 
   std::vector<PieceKey> pieces_of(const TouchedBlocks& wanted, const PrefixUnits& blocks, int layer) const {
-    std::vector<PieceKey> pieces;
-    pieces.reserve(2 * wanted.blocks.size());
-    if (load_.kv_layout.kv == layout::KvPlacement::adjacent) {
-      add_pieces(pieces, blocks, wanted.blocks, layer, {PieceKind::key_value});
-    } else {
-      add_pieces(pieces, blocks, wanted.blocks, layer, {PieceKind::key, PieceKind::value});
-    }
-    return pieces;
+    return kv_pieces(blocks, wanted.blocks, layer);
   }
 
   /// I += A: the leader's score of each chosen chunk counts for that chunk in all layers of the period.
@@ -359,7 +384,7 @@ class ContiguousKv final : public TieredSystem {
   /// Batches of a subperiod's layers run one subperiod ahead of compute; what could not go ahead is read when its
   /// layer comes.
   void compute_period(Run& run, std::vector<LayerLoad>& loads, std::vector<LayerPrefetch> next, const KvView& view,
-                      const Deps& leader_projected) {
+                      const Deps& leader_projected, int next_leader) {
     const auto batch_size = static_cast<std::size_t>(params_.subperiod_layers);
     const auto trigger = std::min<std::size_t>(loads.size(), static_cast<std::size_t>(params_.inter_trigger_layer));
     if (params_.intra_prefetch) issue_batch(run, loads, 0, {});
@@ -374,6 +399,7 @@ class ContiguousKv final : public TieredSystem {
         const bool fits = try_issue(run, load, ReadPriority::demand, deps);
         REPREFILL_CHECK(fits, "layer {} does not fit the workspace", load.layer_idx);
       }
+      if (i == 0) prefetch_keys(run, next_leader);
       Deps ready = i == 0 ? leader_projected : run.layers.project(load.layer_idx);
       ready.add(load.ready);
       run.layers.attend(load.layer_idx, view, ready);

@@ -63,6 +63,11 @@ const ParamTable<ContiguousKvParams>& contiguous_kv_params() {
     t.add(&P::inter_prefetch, {.name = "inter_prefetch",
                                .doc = "read the current selection for the next period's first layers",
                                .source = "reference 3.1, step 5"});
+    t.add(&P::identify_keys_prefetch,
+          {.name = "identify_keys_prefetch",
+           .doc = "read the next leader's keys for scoring from the start of a period, as far as the prefetch buffers "
+                  "have room",
+           .source = "beyond the paper (semantics 3): off"});
     t.add(&P::inter_target, {.name = "inter_target",
                              .doc = "layers of the next period that are prefetched",
                              .source = "A9: its first subperiod"});

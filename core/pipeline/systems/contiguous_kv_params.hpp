@@ -16,6 +16,7 @@ struct ContiguousKvParams : LoadParams, IdentifyParams {
   int subperiod_layers = 4;
   bool intra_prefetch = true;
   bool inter_prefetch = true;
+  bool identify_keys_prefetch = false;
   InterTarget inter_target = InterTarget::subperiod;
   int inter_trigger_layer = 4;
   LeaderKeys leader_keys = LeaderKeys::reread;

@@ -37,8 +37,9 @@ class Impress final : public TieredSystem {
         continue;
       }
       const OpContext context = layers.context(layer);
-      Deps scored_on = probe_keys_.fetch(machine, context, identification_pieces(request, layer, PieceKind::probe_keys),
-                                         layers.previous_layer(), request.account, pinned_probe_keys);
+      Deps scored_on =
+          probe_keys_.fetch(machine, context, identification_pieces(request, layer, PieceKind::probe_keys),
+                            ReadPriority::demand, layers.previous_layer(), request.account, pinned_probe_keys);
       const Deps projected = layers.project(layer);
       scored_on.add(projected);
       const ScoreSpec spec{.kind = ScorerKind::probe,
@@ -64,6 +65,7 @@ class Impress final : public TieredSystem {
   cache::TieredCache* identification_cache() override { return probe_keys_.cache(); }
   bool pins_identification_keys() const override { return probe_keys_.pins_all(); }
 
+  bool prunes() const override { return !params_.budget.is_everything(); }
   Bytes one_layer_working_set(std::uint32_t stored_tokens) const override {
     return 2 * stored_tokens * tensor_bytes_per_token();  // a fallback loads the whole layer
   }

@@ -45,6 +45,24 @@ struct Layer {
   std::vector<float> q_bias, k_bias, v_bias;
 };
 
+/// out [groups / num_summed][tokens / unit_tokens] of columns [groups][tokens]: `num_summed` neighbouring groups and
+/// the tokens of a unit are summed.
+void sum_columns(std::span<const double> columns, std::size_t num_tokens, std::size_t num_summed,
+                 std::size_t unit_tokens, std::span<float> out) {
+  const std::size_t num_units = num_tokens / unit_tokens;
+  REPREFILL_CHECK(num_units * unit_tokens == num_tokens, "{} tokens in units of {}", num_tokens, unit_tokens);
+  const std::size_t num_groups = num_tokens == 0 ? 0 : columns.size() / num_tokens / num_summed;
+  REPREFILL_CHECK(out.size() == num_groups * num_units, "{} places for {} scores", out.size(), num_groups * num_units);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const std::size_t first = i / num_units * num_summed * num_tokens + i % num_units * unit_tokens;
+    double sum = 0;
+    for (std::size_t token = 0; token < unit_tokens; ++token) {
+      for (std::size_t group = 0; group < num_summed; ++group) sum += columns[first + group * num_tokens + token];
+    }
+    out[i] = static_cast<float>(sum);
+  }
+}
+
 template <typename Use>
 void for_blocks(OwnRange range, Use&& use) {
   for (std::uint32_t done = 0; done < range.count; done += kBlockTokens) {
@@ -157,7 +175,7 @@ struct CpuExecutor::Impl {
   void feed_forward(CpuSequence& sequence, Layer& weights, OwnRange range, bool single_row);
   void logits(CpuSequence& sequence, OwnRange range, std::span<float> out, bool single_row);
   void add_tokens(CpuSequence& sequence, std::span<const std::int32_t> ids) const;
-  std::vector<HeadGroup> head_groups(traces::HeadGrouping grouping, std::span<const int> probe_heads) const;
+  void keep_logits(CpuSequence& sequence, std::int32_t& id);
 
   const Checkpoint& checkpoint;
   const ModelGeometry& geometry;
@@ -176,28 +194,14 @@ struct CpuExecutor::Impl {
 };
 
 void CpuExecutor::Impl::add_tokens(CpuSequence& sequence, std::span<const std::int32_t> ids) const {
-  for (const std::int32_t id : ids) {
-    if (id < 0 || id >= geometry.vocab) {
-      throw ConfigError(fmt::format("token id {} is outside the vocabulary of {}: allowed are 0 to {}", id,
-                                    geometry.name, geometry.vocab - 1));
-    }
-  }
-  const std::uint64_t end = std::uint64_t{sequence.first_position()} + sequence.num_own_tokens() + ids.size();
-  if (end > checkpoint.config().max_positions) {
-    throw ConfigError(fmt::format("{} tokens ({} stored, {} own) are more than the {} positions of {}", end,
-                                  sequence.first_position(), sequence.num_own_tokens() + ids.size(),
-                                  checkpoint.config().max_positions, geometry.name));
-  }
+  check_tokens(checkpoint.config(), ids, sequence.num_stored_tokens(),
+               sequence.num_own_tokens() + static_cast<std::uint32_t>(ids.size()));
   sequence.add_tokens(ids, rope);
 }
 
 void CpuExecutor::Impl::project(CpuSequence& sequence, int layer_idx, OwnRange range, bool single_row) {
   Layer& weights = layer(layer_idx);
-  for (CpuSequence::Progress& progress : sequence.progress(range)) {
-    REPREFILL_CHECK(progress.attended == layer_idx, "layer {} is projected after {} layers", layer_idx,
-                    progress.attended);
-    progress.projected = layer_idx + 1;
-  }
+  sequence.progress().project(range, layer_idx);
   if (layer_idx == 0) embed(sequence, range);
   float* input = rows(normed, range.count, hidden);
   normalise(sequence, range, weights.input_norm, input);
@@ -231,17 +235,9 @@ void CpuExecutor::Impl::rotate_and_round(CpuSequence& sequence, int layer_idx, s
 void CpuExecutor::Impl::attend(CpuSequence& sequence, int layer_idx, OwnRange range, const KvView& view,
                                bool single_row) {
   Layer& weights = layer(layer_idx);
-  REPREFILL_CHECK(view.num_tokens <= sequence.first_position(), "a view of {} tokens of a prefix of {}",
-                  view.num_tokens, sequence.first_position());
-  for (const CpuSequence::Progress& before : sequence.progress({0, range.first})) {
-    REPREFILL_CHECK(before.projected > layer_idx, "an earlier token has not been projected in layer {}", layer_idx);
-  }
-  for (CpuSequence::Progress& progress : sequence.progress(range)) {
-    REPREFILL_CHECK(progress.projected == layer_idx + 1 && progress.attended == layer_idx,
-                    "layer {} is attended after {} were projected and {} attended", layer_idx, progress.projected,
-                    progress.attended);
-    progress.attended = layer_idx + 1;
-  }
+  REPREFILL_CHECK(view.num_tokens <= sequence.num_stored_tokens(), "a view of {} tokens of a prefix of {}",
+                  view.num_tokens, sequence.num_stored_tokens());
+  sequence.progress().attend(range, layer_idx);
   float* heads = rows(mixed, range.count, query_size);
   const KeyTiles keys({options.kv_type, geometry.num_kv_heads, geometry.head_dim}, view,
                       sequence.own_kv(layer_idx, range.first + range.count));
@@ -276,49 +272,21 @@ void CpuExecutor::Impl::feed_forward(CpuSequence& sequence, Layer& weights, OwnR
 void CpuExecutor::Impl::logits(CpuSequence& sequence, OwnRange range, std::span<float> out, bool single_row) {
   const auto vocab = static_cast<std::size_t>(geometry.vocab);
   REPREFILL_CHECK(out.size() == range.count * vocab, "{} places for logits of {} tokens", out.size(), range.count);
-  for (const CpuSequence::Progress& progress : sequence.progress(range)) {
-    REPREFILL_CHECK(progress.attended == geometry.num_layers, "logits after {} layers", progress.attended);
-  }
+  sequence.progress().check_finished(range, geometry.num_layers);
   float* input = rows(normed, range.count, hidden);
   normalise(sequence, range, final_norm, input);
   const LinearJob head = {.weights = &lm_head, .out = out.data(), .out_stride = vocab};
   multiply(single_row, input, hidden, range.count, {&head, 1});
 }
 
-std::vector<HeadGroup> CpuExecutor::Impl::head_groups(traces::HeadGrouping grouping,
-                                                      std::span<const int> probe_heads) const {
-  const int group_size = geometry.group_size();
-  std::vector<HeadGroup> groups;
-  if (grouping != traces::HeadGrouping::probe_heads) {
-    for (int head = 0; head < geometry.num_kv_heads; ++head) {
-      groups.push_back(
-          {.first_head = head * group_size, .num_heads = group_size, .stored_head = head, .own_head = head});
-    }
-    return groups;
-  }
-  std::vector<int> probed;  // KV heads, ascending: their order in the pages
-  for (const int head : probe_heads) {
-    REPREFILL_CHECK(head >= 0 && head < geometry.num_query_heads, "probe head {} of {}", head,
-                    geometry.num_query_heads);
-    probed.push_back(head / group_size);
-  }
-  std::ranges::sort(probed);
-  probed.erase(std::ranges::unique(probed).begin(), probed.end());
-  for (const int head : probe_heads) {
-    const int kv_head = head / group_size;
-    const auto place = std::ranges::lower_bound(probed, kv_head) - probed.begin();
-    groups.push_back({.first_head = head, .num_heads = 1, .stored_head = static_cast<int>(place), .own_head = kv_head});
-  }
-  return groups;
-}
-
 CpuExecutor::CpuExecutor(const Checkpoint& checkpoint, const CpuExecutorOptions& options)
     : impl_(std::make_unique<Impl>(checkpoint, options)) {}
 CpuExecutor::~CpuExecutor() = default;
 
-std::unique_ptr<Sequence> CpuExecutor::begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position) {
+std::unique_ptr<Sequence> CpuExecutor::begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position,
+                                             PositionGap gap) {
   if (own_ids.empty()) throw ConfigError("a request needs at least one token of its own; it has none");
-  auto sequence = std::make_unique<CpuSequence>(impl_->geometry, impl_->options.kv_type, first_position);
+  auto sequence = std::make_unique<CpuSequence>(impl_->geometry, impl_->options.kv_type, first_position, gap);
   impl_->add_tokens(*sequence, own_ids);
   return sequence;
 }
@@ -329,32 +297,22 @@ void CpuExecutor::project(Sequence& sequence, int layer_idx, OwnRange range) {
   });
 }
 
-void CpuExecutor::score(Sequence& sequence, int layer_idx, const KeyView& keys, traces::HeadGrouping grouping,
-                        std::span<const int> probe_heads, std::span<float> out) {
+void CpuExecutor::score(Sequence& sequence, int layer_idx, const KeyView& keys, const ScoreShape& shape,
+                        std::span<float> out) {
   auto& own = static_cast<CpuSequence&>(sequence);
   const OwnRange all = {0, own.num_own_tokens()};
-  for (const CpuSequence::Progress& progress : own.progress(all)) {
-    REPREFILL_CHECK(progress.projected == layer_idx + 1, "layer {} is scored, but {} were projected", layer_idx,
-                    progress.projected);
-  }
-  const std::vector<HeadGroup> groups = impl_->head_groups(grouping, probe_heads);
-  int num_key_heads = 0;
-  for (const HeadGroup& group : groups) num_key_heads = std::max(num_key_heads, group.stored_head + 1);
-  REPREFILL_CHECK(keys.num_heads == num_key_heads, "keys of {} heads; {} are scored", keys.num_heads, num_key_heads);
+  own.progress().check_scored(layer_idx);
+  const std::vector<HeadGroup> groups = head_groups(impl_->geometry, shape);
+  REPREFILL_CHECK(keys.num_heads == num_key_heads(groups), "keys of {} heads; {} are scored", keys.num_heads,
+                  num_key_heads(groups));
   const KeyTiles tiles({impl_->options.kv_type, impl_->geometry.num_kv_heads, impl_->geometry.head_dim}, keys,
                        own.own_kv(layer_idx, all.count));
   std::vector<double> columns(groups.size() * keys.num_tokens);
   score_columns(impl_->pool, impl_->kernels, tiles,
                 {.data = own.queries(0), .count = all.count, .num_query_heads = impl_->geometry.num_query_heads},
                 groups, impl_->scale, columns);
-  const bool one_group = grouping == traces::HeadGrouping::all_heads;
-  const std::size_t num_out = one_group ? keys.num_tokens : columns.size();
-  REPREFILL_CHECK(out.size() == num_out, "{} places for {} scores", out.size(), num_out);
-  for (std::size_t i = 0; i < num_out; ++i) {
-    double sum = columns[i];
-    for (std::size_t group = 1; one_group && group < groups.size(); ++group) sum += columns[group * num_out + i];
-    out[i] = static_cast<float>(sum);
-  }
+  const std::size_t num_summed = shape.grouping == traces::HeadGrouping::all_heads ? groups.size() : 1;
+  sum_columns(columns, keys.num_tokens, num_summed, shape.unit_tokens, out);
 }
 
 void CpuExecutor::attend(Sequence& sequence, int layer_idx, OwnRange range, const KvView& view) {
@@ -363,9 +321,22 @@ void CpuExecutor::attend(Sequence& sequence, int layer_idx, OwnRange range, cons
   });
 }
 
-void CpuExecutor::logits(Sequence& sequence, std::span<float> out) {
-  auto& own = static_cast<CpuSequence&>(sequence);
-  impl_->logits(own, {own.num_own_tokens() - 1, 1}, out, /*single_row=*/true);
+void CpuExecutor::Impl::keep_logits(CpuSequence& sequence, std::int32_t& id) {
+  std::vector<float>& kept = sequence.last_logits();
+  kept.resize(static_cast<std::size_t>(geometry.vocab));
+  logits(sequence, {sequence.num_own_tokens() - 1, 1}, kept, /*single_row=*/true);
+  const bool is_number = std::ranges::none_of(kept, [](float value) { return std::isnan(value); });
+  id = is_number ? argmax(kept) : -1;
+}
+
+void CpuExecutor::next_token(Sequence& sequence, std::int32_t& id) {
+  impl_->keep_logits(static_cast<CpuSequence&>(sequence), id);
+}
+
+void CpuExecutor::last_logits(const Sequence& sequence, std::span<float> out) {
+  const std::vector<float>& kept = static_cast<const CpuSequence&>(sequence).last_logits();
+  REPREFILL_CHECK(out.size() == kept.size(), "{} places for {} logits", out.size(), kept.size());
+  std::ranges::copy(kept, out.begin());
 }
 
 void CpuExecutor::logits(Sequence& sequence, OwnRange range, std::span<float> out) {
@@ -377,7 +348,7 @@ void CpuExecutor::logits(Sequence& sequence, OwnRange range, std::span<float> ou
   });
 }
 
-void CpuExecutor::decode(Sequence& sequence, std::int32_t id, std::span<const KvView> views, std::span<float> out) {
+void CpuExecutor::decode(Sequence& sequence, std::int32_t id, std::span<const KvView> views, std::int32_t& next_id) {
   auto& own = static_cast<CpuSequence&>(sequence);
   REPREFILL_CHECK(views.size() == static_cast<std::size_t>(impl_->geometry.num_layers), "{} views for {} layers",
                   views.size(), impl_->geometry.num_layers);
@@ -387,7 +358,7 @@ void CpuExecutor::decode(Sequence& sequence, std::int32_t id, std::span<const Kv
     impl_->project(own, layer_idx, last, /*single_row=*/true);
     impl_->attend(own, layer_idx, last, views[static_cast<std::size_t>(layer_idx)], /*single_row=*/true);
   }
-  impl_->logits(own, last, out, /*single_row=*/true);
+  impl_->keep_logits(own, next_id);
 }
 
 void CpuExecutor::rewind(Sequence& sequence, std::uint32_t num_own_tokens) {
@@ -395,7 +366,7 @@ void CpuExecutor::rewind(Sequence& sequence, std::uint32_t num_own_tokens) {
 }
 
 void CpuExecutor::copy_own_kv(const Sequence& sequence, int layer_idx, OwnRange range, std::span<std::byte> keys,
-                              std::span<std::byte> values) const {
+                              std::span<std::byte> values) {
   const auto& own = static_cast<const CpuSequence&>(sequence);
   const std::size_t size = range.count * own.kv_bytes_per_token();
   REPREFILL_CHECK(std::uint64_t{range.first} + range.count <= own.num_own_tokens(), "own tokens [{}, +{}) of {}",
@@ -410,15 +381,13 @@ void CpuExecutor::copy_own_kv(const Sequence& sequence, int layer_idx, OwnRange 
 const Checkpoint& CpuExecutor::checkpoint() const { return impl_->checkpoint; }
 KvType CpuExecutor::kv_type() const { return impl_->options.kv_type; }
 int CpuExecutor::num_threads() const { return impl_->pool.num_threads(); }
-
-std::int32_t argmax(std::span<const float> logits) {
-  REPREFILL_CHECK(!logits.empty(), "the highest of no logits");
-  std::size_t best = 0;
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    REPREFILL_CHECK(!std::isnan(logits[i]), "logit {} is not a number", i);
-    if (logits[i] > logits[best]) best = i;
-  }
-  return static_cast<std::int32_t>(best);
+std::string CpuExecutor::describe() const { return fmt::format("CPU, {} threads", num_threads()); }
+std::shared_ptr<const std::byte> CpuExecutor::upload(std::span<const std::byte> host) {
+  return {std::shared_ptr<const std::byte>(), host.data()};
+}
+std::shared_ptr<std::byte> CpuExecutor::host_buffer(Bytes size) {
+  const std::shared_ptr<std::byte[]> memory(new std::byte[size.value]);
+  return {memory, memory.get()};
 }
 
 }  // namespace reprefill::engine

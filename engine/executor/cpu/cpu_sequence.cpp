@@ -4,13 +4,14 @@
 
 namespace reprefill::engine {
 
-CpuSequence::CpuSequence(const ModelGeometry& geometry, KvType kv_type, std::uint32_t first_position)
+CpuSequence::CpuSequence(const ModelGeometry& geometry, KvType kv_type, std::uint32_t first_position, PositionGap gap)
     : hidden_size_(static_cast<std::size_t>(geometry.hidden)),
       query_size_(static_cast<std::size_t>(geometry.num_query_heads) * static_cast<std::size_t>(geometry.head_dim)),
       half_dim_(static_cast<std::size_t>(geometry.head_dim) / 2),
       kv_bytes_(static_cast<std::size_t>(geometry.num_kv_heads) * static_cast<std::size_t>(geometry.head_dim) *
                 bytes_per_element(kv_type)),
       first_position_(first_position),
+      gap_(gap),
       keys_(static_cast<std::size_t>(geometry.num_layers)),
       values_(keys_.size()) {}
 
@@ -20,7 +21,9 @@ void CpuSequence::add_tokens(std::span<const std::int32_t> ids, const Rope& rope
   const std::size_t count = ids_.size();
   resize(count);
   for (std::size_t i = first; i < count; ++i) {
-    rope.angles(first_position_ + static_cast<std::uint32_t>(i), std::span(cosines_).subspan(i * half_dim_, half_dim_),
+    const auto token = static_cast<std::uint32_t>(i);
+    const std::uint32_t position = first_position_ + token + (token >= gap_.after_tokens ? gap_.num_tokens : 0);
+    rope.angles(position, std::span(cosines_).subspan(i * half_dim_, half_dim_),
                 std::span(sines_).subspan(i * half_dim_, half_dim_));
   }
 }
@@ -63,12 +66,6 @@ const std::byte* CpuSequence::values(int layer_idx, std::uint32_t token) const {
 
 OwnKv CpuSequence::own_kv(int layer_idx, std::uint32_t num_tokens) const {
   return {.keys = keys(layer_idx, 0), .values = values(layer_idx, 0), .num_tokens = num_tokens};
-}
-
-std::span<CpuSequence::Progress> CpuSequence::progress(OwnRange range) {
-  REPREFILL_CHECK(range.first <= ids_.size() && range.count <= ids_.size() - range.first, "own tokens [{}, +{}) of {}",
-                  range.first, range.count, ids_.size());
-  return std::span(progress_).subspan(range.first, range.count);
 }
 
 }  // namespace reprefill::engine

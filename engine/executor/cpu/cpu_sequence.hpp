@@ -8,15 +8,18 @@
 
 #include "engine/executor/cpu/cpu_executor.hpp"
 #include "engine/executor/cpu/key_tiles.hpp"
-#include "engine/executor/cpu/rope.hpp"
+#include "engine/executor/layer_progress.hpp"
+#include "engine/executor/rope.hpp"
 
 namespace reprefill::engine {
 
 class CpuSequence final : public Sequence {
  public:
-  CpuSequence(const ModelGeometry& geometry, KvType kv_type, std::uint32_t first_position);
+  CpuSequence(const ModelGeometry& geometry, KvType kv_type, std::uint32_t first_position, PositionGap gap);
 
   std::uint32_t first_position() const override { return first_position_; }
+  /// Most stored tokens that its own ones may attend to.
+  std::uint32_t num_stored_tokens() const { return first_position_ + gap_.num_tokens; }
   std::uint32_t num_own_tokens() const override { return static_cast<std::uint32_t>(ids_.size()); }
 
   void add_tokens(std::span<const std::int32_t> ids, const Rope& rope);
@@ -38,22 +41,21 @@ class CpuSequence final : public Sequence {
   std::size_t kv_bytes_per_token() const { return kv_bytes_; }
   OwnKv own_kv(int layer_idx, std::uint32_t num_tokens) const;
 
-  /// Layers that these tokens have been through: what the order of calls is checked by. `project` of layer l needs
-  /// `attended` == l and may be repeated; `attend` needs `projected` == l + 1.
-  struct Progress {
-    int projected = 0;
-    int attended = 0;
-  };
-  std::span<Progress> progress(OwnRange range);
+  /// Of the last token that `next_token` or `decode` was asked for.
+  std::vector<float>& last_logits() { return last_logits_; }
+  const std::vector<float>& last_logits() const { return last_logits_; }
+
+  LayerProgress& progress() { return progress_; }
 
  private:
   void resize(std::size_t count);
 
   std::size_t hidden_size_, query_size_, half_dim_, kv_bytes_;
   std::uint32_t first_position_;
+  PositionGap gap_;
   std::vector<std::int32_t> ids_;
-  std::vector<Progress> progress_;
-  std::vector<float> hidden_, queries_, cosines_, sines_;
+  LayerProgress progress_;
+  std::vector<float> hidden_, queries_, cosines_, sines_, last_logits_;
   std::vector<std::vector<std::byte>> keys_, values_;  // per layer
 };
 

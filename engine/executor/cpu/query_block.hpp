@@ -8,16 +8,9 @@
 #include <vector>
 
 #include "engine/executor/cpu/attention.hpp"
+#include "engine/executor/head_groups.hpp"
 
 namespace reprefill::engine {
-
-/// Query heads [first_head, first_head + num_heads), which read one KV head.
-struct HeadGroup {
-  int first_head = 0;
-  int num_heads = 1;
-  int stored_head = 0;  // place of the KV head in the view's pages
-  int own_head = 0;     // and in own tokens
-};
 
 /// Tokens of a block: enough rows to pay for loading a tile, few enough to stay in the second-level cache.
 inline std::uint32_t block_tokens(const HeadGroup& group) {

@@ -20,7 +20,7 @@ TEST(EvictionRegistry, EveryRowIsDocumentedAndMakesAPolicy) {
     for (const ParamInfo& info : policy.parameters) EXPECT_FALSE(info.doc.empty() || info.source.empty()) << info.name;
     EXPECT_NE(make_eviction_policy(policy.name), nullptr);
   }
-  EXPECT_EQ(names, (std::set<std::string>{"lru", "lfu", "importance_frequency", "attention_guided"}));
+  EXPECT_EQ(names, (std::set<std::string>{"lru", "lfu", "s3_fifo", "arc", "importance_frequency", "attention_guided"}));
 }
 
 TEST(EvictionRegistry, AnUnknownNameIsRefusedWithTheKnownOnes) {

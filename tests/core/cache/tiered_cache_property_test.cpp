@@ -16,7 +16,7 @@ struct Shape {
 
 std::vector<Shape> shapes() {
   std::vector<Shape> all;
-  for (const char* policy : {"lru", "lfu", "importance_frequency", "attention_guided"}) {
+  for (const char* policy : {"lru", "lfu", "s3_fifo", "arc", "importance_frequency", "attention_guided"}) {
     for (std::uint64_t seed = 0; seed < 8; ++seed) all.push_back({policy, seed, seed % 4 == 3});
   }
   return all;
@@ -28,7 +28,7 @@ class SideBySide {
   explicit SideBySide(const Shape& shape)
       : random_(shape.seed, 0, shape.policy),
         equal_sizes_(shape.equal_sizes),
-        capacities_{.gpu = Bytes{random_.below(300)}, .host = Bytes{random_.below(600)}},
+        capacities_{.gpu = Bytes{60 + random_.below(200)}, .host = Bytes{60 + random_.below(300)}},
         params_{.policy = shape.policy,
                 .score_table_entries = 20 + random_.below(100),
                 .share_weight = shape.seed % 2 == 0 ? 0 : 0.25},

@@ -152,7 +152,7 @@ TEST_P(EveryPolicy, ALoadOfWhatIsThereAlreadyOnlyPinsIt) {
 }
 
 INSTANTIATE_TEST_SUITE_P(TieredCache, EveryPolicy,
-                         testing::Values("lru", "lfu", "importance_frequency", "attention_guided"));
+                         testing::Values("lru", "lfu", "s3_fifo", "arc", "importance_frequency", "attention_guided"));
 
 TEST(TieredCache, StatisticsCountPiecesAndBytes) {
   TestCache t(10, 20, "lru");

@@ -189,9 +189,8 @@ TEST_P(Models, DecodingEqualsPrefillOfTheLongerText) {
   const StoredPrefix prefix(executor, *whole, 32, 16);
   const auto views = prefix.views(num_layers());
   const auto sequence = prefill(executor, std::span(tokens).subspan(32, 8), views, 32);
-  std::vector<float> logits(vocab());
   for (std::uint32_t token = 40; token < 50; ++token) {
-    executor.decode(*sequence, tokens[token], views, logits);
+    const std::vector<float> logits = decode_logits(executor, *sequence, tokens[token], views);
     EXPECT_LT(relative_error(logits, all_logits(executor, *whole, {token, 1})), kFp32Bound) << token;
     EXPECT_EQ(logits, last_logits(executor, *sequence));
   }
@@ -222,15 +221,21 @@ TEST_P(Models, ScoresAreColumnSumsOfTheForwardPassInEveryGrouping) {
   }
   const KeyView keys = prefix.key_view(1, geometry.num_kv_heads);
   std::vector<float> scores(40);
-  executor.score(*sequence, 1, keys, traces::HeadGrouping::all_heads, {}, scores);
+  executor.score(*sequence, 1, keys, {.grouping = traces::HeadGrouping::all_heads}, scores);
   EXPECT_LT(relative_error(scores, all), kFp32Bound);
+  std::vector<float> units(10);
+  std::vector<double> of_units(10);
+  for (std::size_t i = 0; i < 40; ++i) of_units[i / 4] += all[i];
+  executor.score(*sequence, 1, keys, {.grouping = traces::HeadGrouping::all_heads, .unit_tokens = 4}, units);
+  EXPECT_LT(relative_error(units, of_units), kFp32Bound);
+  EXPECT_THROW(executor.score(*sequence, 1, keys, {.unit_tokens = 3}, units), InvariantError);
   scores.resize(kv_heads * 40);
-  executor.score(*sequence, 1, keys, traces::HeadGrouping::per_kv_head, {}, scores);
+  executor.score(*sequence, 1, keys, {.grouping = traces::HeadGrouping::per_kv_head}, scores);
   EXPECT_LT(relative_error(scores, per_head), kFp32Bound);
   if (geometry.num_kv_heads != 1) return;  // else the whole pages are the probed heads' slab
   const std::vector<int> probed = {2, 0};
   scores.resize(2 * 40);
-  executor.score(*sequence, 1, keys, traces::HeadGrouping::probe_heads, probed, scores);
+  executor.score(*sequence, 1, keys, {.grouping = traces::HeadGrouping::probe_heads, .probe_heads = probed}, scores);
   std::vector<double> of_probed = expected.layers[1].column_sums(2);
   const std::vector<double> of_first = expected.layers[1].column_sums(0);
   of_probed.insert(of_probed.end(), of_first.begin(), of_first.end());
@@ -340,24 +345,22 @@ TEST_F(SmallModel, PositionsBeyondTheLimitAreRefusedWithTheNumbers) {
   EXPECT_THROW(executor_.begin(ids, 0xffffffffu), ConfigError);
   const std::vector<std::int32_t> last = {1};
   const auto sequence = prefill(executor_, last, {}, 4095);
-  std::vector<float> logits(128);
-  EXPECT_THROW(executor_.decode(*sequence, 0, std::vector<KvView>(2), logits), ConfigError);
+  std::int32_t next_id = -1;
+  EXPECT_THROW(executor_.decode(*sequence, 0, std::vector<KvView>(2), next_id), ConfigError);
   EXPECT_EQ(sequence->num_own_tokens(), 1u);  // and nothing was added
 }
 
 TEST_F(SmallModel, CallsOutOfOrderAreRefused) {
   const std::vector<std::int32_t> ids = {0, 1, 2, 3};
   const auto sequence = executor_.begin(ids, 0);
-  std::vector<float> out(128);
+  std::int32_t id = -1;
   EXPECT_THROW(executor_.attend(*sequence, 0, {0, 4}, {}), InvariantError);
   EXPECT_THROW(executor_.project(*sequence, 1, {0, 4}), InvariantError);
   EXPECT_THROW(executor_.project(*sequence, 0, {2, 3}), InvariantError);
-  EXPECT_THROW(executor_.logits(*sequence, out), InvariantError);
+  EXPECT_THROW(executor_.next_token(*sequence, id), InvariantError);
   executor_.project(*sequence, 0, {2, 2});
   EXPECT_THROW(executor_.attend(*sequence, 0, {2, 2}, {}), InvariantError);  // earlier tokens have no K and V yet
-  EXPECT_THROW(executor_.score(*sequence, 0, {.pages = {}, .num_tokens = 0, .num_heads = 2},
-                               traces::HeadGrouping::all_heads, {}, {}),
-               InvariantError);
+  EXPECT_THROW(executor_.score(*sequence, 0, {.pages = {}, .num_tokens = 0, .num_heads = 2}, {}, {}), InvariantError);
   executor_.project(*sequence, 0, {0, 2});
   executor_.attend(*sequence, 0, {0, 4}, {});
   EXPECT_THROW(executor_.attend(*sequence, 0, {0, 4}, {}), InvariantError);

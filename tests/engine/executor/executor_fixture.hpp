@@ -36,8 +36,7 @@ inline std::vector<std::int32_t> random_ids(std::size_t count, int vocab, std::u
 class StoredPrefix {
  public:
   StoredPrefix() = default;
-  StoredPrefix(const CpuExecutor& executor, const Sequence& sequence, std::uint32_t num_tokens,
-               std::uint32_t page_tokens)
+  StoredPrefix(Executor& executor, const Sequence& sequence, std::uint32_t num_tokens, std::uint32_t page_tokens)
       : num_tokens_(num_tokens) {
     const ModelGeometry& geometry = executor.checkpoint().geometry();
     const std::size_t token_bytes =
@@ -46,10 +45,13 @@ class StoredPrefix {
       std::vector<std::byte>& keys = keys_.emplace_back(num_tokens * token_bytes);
       std::vector<std::byte>& values = values_.emplace_back(num_tokens * token_bytes);
       executor.copy_own_kv(sequence, layer, {0, num_tokens}, keys, values);
+      executor.synchronize();
+      const std::byte* uploaded_keys = uploads_.emplace_back(executor.upload(keys)).get();
+      const std::byte* uploaded_values = uploads_.emplace_back(executor.upload(values)).get();
       std::vector<KvPage>& pages = pages_.emplace_back();
       for (std::uint32_t at = 0; at < num_tokens; at += page_tokens) {
-        pages.push_back(
-            {keys.data() + at * token_bytes, values.data() + at * token_bytes, std::min(page_tokens, num_tokens - at)});
+        pages.push_back({uploaded_keys + at * token_bytes, uploaded_values + at * token_bytes,
+                         std::min(page_tokens, num_tokens - at)});
         key_pages_.resize(pages_.size());
         key_pages_.back().push_back({pages.back().keys, pages.back().num_tokens});
       }
@@ -76,12 +78,13 @@ class StoredPrefix {
  private:
   std::uint32_t num_tokens_ = 0;
   std::vector<std::vector<std::byte>> keys_, values_;
+  std::vector<std::shared_ptr<const std::byte>> uploads_;
   std::vector<std::vector<KvPage>> pages_;
   std::vector<std::vector<KeyPage>> key_pages_;
 };
 
 /// All layers, in blocks of `block_tokens`; views[layer] or no prefix.
-inline std::unique_ptr<Sequence> prefill(CpuExecutor& executor, std::span<const std::int32_t> ids,
+inline std::unique_ptr<Sequence> prefill(Executor& executor, std::span<const std::int32_t> ids,
                                          std::span<const KvView> views = {}, std::uint32_t first_position = 0,
                                          std::uint32_t block_tokens = 4096) {
   std::unique_ptr<Sequence> sequence = executor.begin(ids, first_position);
@@ -103,9 +106,25 @@ inline std::vector<float> all_logits(CpuExecutor& executor, Sequence& sequence, 
   return out;
 }
 
-inline std::vector<float> last_logits(CpuExecutor& executor, Sequence& sequence) {
+/// Of the last own token, after `next_token`.
+inline std::vector<float> last_logits(Executor& executor, Sequence& sequence) {
+  std::int32_t id = -1;
+  executor.next_token(sequence, id);
   std::vector<float> out(static_cast<std::size_t>(executor.checkpoint().geometry().vocab));
-  executor.logits(sequence, out);
+  executor.last_logits(sequence, out);
+  executor.synchronize();
+  EXPECT_EQ(id, argmax(out));
+  return out;
+}
+
+inline std::vector<float> decode_logits(Executor& executor, Sequence& sequence, std::int32_t id,
+                                        std::span<const KvView> views) {
+  std::int32_t next_id = -1;
+  executor.decode(sequence, id, views, next_id);
+  std::vector<float> out(static_cast<std::size_t>(executor.checkpoint().geometry().vocab));
+  executor.last_logits(sequence, out);
+  executor.synchronize();
+  EXPECT_EQ(next_id, argmax(out));
   return out;
 }
 

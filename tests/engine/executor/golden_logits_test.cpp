@@ -92,7 +92,7 @@ Agreement greedy_agreement(const Golden& golden, CpuExecutor& executor, std::uin
   std::vector<float> logits = last_logits(executor, *sequence);
   Agreement agreement;
   for (std::size_t step = 0; step < golden.greedy.size(); ++step) {
-    if (step > 0) executor.decode(*sequence, golden.greedy[step - 1], views, logits);
+    if (step > 0) logits = decode_logits(executor, *sequence, golden.greedy[step - 1], views);
     if (golden.margins[step] <= 2 * bound * golden.rms) continue;
     ++agreement.decided;
     if (argmax(logits) == golden.greedy[step]) ++agreement.right;

@@ -115,7 +115,7 @@ Continuation continue_golden(const Golden& golden, CpuExecutor& executor, std::u
   std::vector<float> logits = last_logits(executor, *sequence);
   Continuation continuation;
   for (std::size_t step = 0; step < golden.greedy.size(); ++step) {
-    if (step > 0) executor.decode(*sequence, golden.greedy[step - 1], views, logits);
+    if (step > 0) logits = decode_logits(executor, *sequence, golden.greedy[step - 1], views);
     continuation.tokens.push_back(argmax(logits));
     continuation.logits.push_back(logits);
   }

@@ -1,4 +1,4 @@
-#include "engine/executor/cpu/rope.hpp"
+#include "engine/executor/rope.hpp"
 
 #include <cmath>
 #include <vector>

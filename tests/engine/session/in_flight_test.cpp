@@ -21,8 +21,8 @@ class InFlight : public testing::TestWithParam<std::tuple<Variant, PathKind>> {
 };
 SmallModel* InFlight::small_ = nullptr;
 
-/// What a request needed was in a tier, was prefetched, or was read; with `leader_keys: reuse` a leader's pieces are read
-/// without their keys.
+/// What a request needed was in a tier, was prefetched, or was read; with `leader_keys: reuse` a leader's pieces are
+/// read without their keys.
 void expect_bytes_add_up(const RequestAccount& account, bool reuses_keys) {
   const Bytes demand = account.payload_read - account.prefetch_read;
   const Bytes found = account.payload_gpu_hits + account.payload_host_hits + account.prefetch_used + demand;

@@ -34,10 +34,10 @@ inline reprefill::test_support::TinyCheckpoint small_checkpoint() {
 /// A model folder with a tokenizer of single bytes, opened.
 class SmallModel {
  public:
-  SmallModel() {
-    write_checkpoint(folder_ / "model", small_checkpoint());
+  explicit SmallModel(const reprefill::test_support::TinyCheckpoint& shape = small_checkpoint()) {
+    write_checkpoint(folder_ / "model", shape);
     std::ofstream(folder_ / "model" / "tokenizer.json") << tiny_tokenizer({}).dump();
-    model = Model::open(folder_ / "model", "", {.num_threads = 2});
+    model = Model::open(folder_ / "model", "", {.cpu = {.num_threads = 2}});
   }
   std::filesystem::path folder() const { return folder_ / "model"; }
 
@@ -103,8 +103,19 @@ class PrefixStore {
   std::optional<Store> store_;
 };
 
+/// For systems that know selections beforehand; null for the others, which score.
+inline const traces::ImportanceSource* known_selections(const Variant& variant) {
+  static const traces::SyntheticImportance known(traces::importance_preset("paper-5pct", "test").params,
+                                                 {.num_kv_heads = 2, .probe_kv_heads = {0, 0, 0}}, 11);
+  return variant.system == "oracle" ? &known : nullptr;
+}
+
 inline SessionOptions session_options(const Variant& variant, pipeline::PathKind path) {
-  return {.system = variant.system, .system_params = variant.params, .path = path, .keep_logits = true};
+  return {.system = variant.system,
+          .system_params = variant.params,
+          .path = path,
+          .selections = known_selections(variant),
+          .keep_logits = true};
 }
 
 /// "direct_ckv_reuse".

@@ -2,65 +2,13 @@
 // cache decisions are equal, system by system, on both software paths (design 4, semantics 3 and 8).
 #include <gtest/gtest.h>
 
-#include "core/pipeline/account_metrics.hpp"
-#include "tests/engine/session/session_fixture.hpp"
+#include "tests/engine/session/simulated_run.hpp"
 
 namespace reprefill::engine {
 namespace {
 
 using namespace test_support;
 using pipeline::PathKind;
-
-/// The same requests in virtual time.
-class SimulatedRun {
- public:
-  SimulatedRun(const Variant& variant, PathKind path, const ModelGeometry& geometry, const Store& store,
-               const traces::ImportanceSource& importance)
-      : importance_(importance) {
-    environment_.geometry = geometry;
-    environment_.path = pipeline::default_software_path(path);
-    environment_.segment_tokens = [&store](SegmentId id) { return store.segment(id).num_tokens(); };
-    const Json name = variant.system;
-    system_ = pipeline::find_system(JsonValue(name, "test")).make(resolve(variant, path), environment_);
-    if (system_->cache() != nullptr) system_->cache()->set_decision_log(&decisions);
-    if (auto* keys = system_->identification_cache()) keys->set_decision_log(&identification_decisions);
-    machine_ = std::make_unique<sim::SimulatedMachine>(
-        simulation_,
-        sim::SimulatedMachineOptions{.geometry = &environment_.geometry,
-                                     .profile = &profile_,
-                                     .path = &environment_.path,
-                                     .importance = &importance_,
-                                     .store_layout = system_->store_layout(),
-                                     .segment_tokens = environment_.segment_tokens,
-                                     .staging = system_->staging()},
-        spans_);
-  }
-
-  pipeline::RequestAccount serve(pipeline::Request request) {
-    request.account = {};
-    pipeline::Task task = system_->serve(*machine_, request);
-    task.start();
-    for (;;) {
-      machine_->resume_ready();
-      if (task.done()) break;
-      REPREFILL_CHECK(simulation_.step(), "deadlock in request {}", request.id);
-    }
-    task.check();
-    while (simulation_.step()) machine_->resume_ready();
-    return request.account;
-  }
-
-  cache::DecisionLog decisions, identification_decisions;
-
- private:
-  const traces::ImportanceSource& importance_;
-  sim::Profile profile_ = reprefill::test_support::datasheet_profile();
-  pipeline::SystemEnvironment environment_;
-  std::unique_ptr<pipeline::System> system_;
-  sim::Simulation simulation_;
-  reprefill::test_support::SpanList spans_;
-  std::unique_ptr<sim::SimulatedMachine> machine_;
-};
 
 class SimulatorEquality : public testing::TestWithParam<std::tuple<Variant, PathKind>> {
  protected:
@@ -72,30 +20,8 @@ SmallModel* SimulatorEquality::small_ = nullptr;
 
 TEST_P(SimulatorEquality, BytesReadsAndDecisionsAreTheEngines) {
   const auto& [variant, path] = GetParam();
-  const ModelGeometry& geometry = small_->model.checkpoint->geometry();
   const PrefixStore store(small_->model, variant, path);
-  const TemporaryFolder folder;
-  Session session(small_->model, &*store, session_options(variant, path));
-  ImportanceRecorder recorder(folder / "run.rimp", {.mode = RecordMode::as_run,
-                                                    .geometry = geometry,
-                                                    .probe_heads = session.resolved().at("params").value(
-                                                        "probe_heads", std::vector<int>{0, 1, 2}),
-                                                    .recorded_under = {variant.system, "", 1}});
-  const std::vector<Prompt> requests = some_requests();
-  const std::vector<RequestOutcome> outcomes = session.serve(requests, {}, &recorder);
-  recorder.finish();
-
-  const auto importance = traces::RecordedImportance::open(folder / "run.rimp");
-  SimulatedRun simulated(variant, path, geometry, *store, importance);
-  for (const RequestOutcome& outcome : outcomes) {
-    const pipeline::RequestAccount account = simulated.serve(outcome.request);
-    ASSERT_EQ(account, outcome.request.account)
-        << "request " << outcome.name << "\nsimulator " << pipeline::bytes_per_request(account, 1) << "\nengine    "
-        << pipeline::bytes_per_request(outcome.request.account, 1);
-  }
-  EXPECT_EQ(simulated.decisions.num_decisions(), session.decisions().num_decisions());
-  EXPECT_EQ(simulated.decisions.digest(), session.decisions().digest());
-  EXPECT_EQ(simulated.identification_decisions.digest(), session.identification_decisions().digest());
+  expect_equal_runs(small_->model, *store, variant, path, some_requests());
 }
 
 INSTANTIATE_TEST_SUITE_P(AllSystems, SimulatorEquality,

@@ -108,6 +108,7 @@ TEST(DefaultLayouts, ServeEverySystemOnBothSoftwarePaths) {
   const std::vector<StoredLayout> stored = default_layouts(small_model());
   const Json none = Json::object();
   for (const pipeline::SystemEntry& entry : pipeline::system_registry()) {
+    if (entry.is_preset) continue;
     for (const auto path : {pipeline::PathKind::prototype, pipeline::PathKind::direct}) {
       const Json resolved = entry.resolve(JsonValue(none, entry.name), path);
       const auto needed = layout_of_system(entry.name, resolved, path, small_model());
@@ -117,6 +118,20 @@ TEST(DefaultLayouts, ServeEverySystemOnBothSoftwarePaths) {
       EXPECT_TRUE(std::any_of(stored.begin(), stored.end(), [&](const auto& has) { return covers(has, *needed); }))
           << entry.name;
     }
+  }
+}
+
+TEST(DefaultLayouts, OfPresetsAreWrittenOnlyWhenNamed) {
+  for (const auto& [preset, expected] :
+       {std::pair{"lmcache_like", "chunk-apart-256"}, std::pair{"hicache_like", "chunk-apart-64"}}) {
+    const auto& entry = pipeline::find_system(JsonValue(Json(preset), "test"));
+    const Json none = Json::object();
+    const Json resolved = entry.resolve(JsonValue(none, "test"), pipeline::PathKind::direct);
+    const auto layout = layout_of_system(preset, resolved, pipeline::PathKind::direct, small_model());
+    ASSERT_TRUE(layout);
+    EXPECT_EQ(layout_name(*layout), expected);
+    const std::vector<StoredLayout> stored = default_layouts(small_model());
+    EXPECT_TRUE(std::none_of(stored.begin(), stored.end(), [&](const auto& has) { return covers(has, *layout); }));
   }
 }
 

@@ -61,6 +61,25 @@ TEST(Noise, HasTheMeanAndTheSpreadThatItSays) {
   EXPECT_NEAR(std::sqrt(sum_log_squares / kDraws - mean_log * mean_log), kSigma, 0.005);
 }
 
+TEST(Noise, AModelErrorIsOneFactorForTheWholeReplica) {
+  constexpr double kSigma = 0.1;
+  const auto draws = [](std::uint64_t replica, Noise::Spread spread) {
+    Noise noise(kSigma, 5, replica, "noise/gpu", spread);
+    std::vector<double> values;
+    for (int i = 0; i < 20; ++i) values.push_back(static_cast<double>(noise.apply(Nanoseconds{1'000'000'000}).value));
+    return values;
+  };
+  double sum_squares = 0;
+  for (std::uint64_t replica = 0; replica < 200; ++replica) {
+    const std::vector<double> plain = draws(replica, Noise::Spread::each_operation);
+    const std::vector<double> off = draws(replica, Noise::Spread::and_model_error);
+    const double factor = off[0] / plain[0];
+    for (std::size_t i = 1; i < plain.size(); ++i) EXPECT_NEAR(off[i] / plain[i], factor, 1e-8);
+    sum_squares += std::log(factor) * std::log(factor);
+  }
+  EXPECT_NEAR(std::sqrt(sum_squares / 200), kSigma, 5 * kSigma / std::sqrt(400.0));
+}
+
 TEST(Noise, DevicesAndReplicasHaveStreamsOfTheirOwn) {
   const auto draws = [](std::uint64_t replica, const char* device) {
     Noise noise(0.1, 5, replica, device);

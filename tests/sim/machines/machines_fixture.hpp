@@ -48,11 +48,20 @@ inline sim::Profile datasheet_profile() {
 class Bench {
  public:
   Bench(const Variant& variant, pipeline::PathKind path, int max_in_flight = 1)
+      : Bench(variant, path, max_in_flight, {}) {
+    if (!system->foresees()) return;
+    for (std::uint32_t i = 0; i < 12; ++i) system->foresee(request(i));
+  }
+
+ protected:
+  struct ForeseesByItself {};
+  Bench(const Variant& variant, pipeline::PathKind path, int max_in_flight, ForeseesByItself)
       : importance_(traces::importance_preset("paper-5pct", "test").params,
                     {.num_kv_heads = 2, .probe_kv_heads = {0, 0, 0}}, 11) {
     environment.geometry = small_model();
     environment.path = pipeline::default_software_path(path);
     environment.max_in_flight = max_in_flight;
+    environment.importance = &importance_;
     environment.segment_tokens = [](SegmentId) { return kStoredTokens; };
     for (const pipeline::SystemEntry& entry : pipeline::system_registry()) {
       if (entry.name == variant.system)
@@ -62,6 +71,7 @@ class Bench {
     if (system->cache() != nullptr) system->cache()->set_decision_log(&decisions);
   }
 
+ public:
   const traces::ImportanceSource& importance() const { return importance_; }
 
   pipeline::Request request(std::uint32_t number) const {
@@ -142,8 +152,15 @@ inline std::vector<Variant> all_variants() {
       {"recompute", "recompute", Json::object()},
       {"resident", "resident", Json::object()},
       {"resident_pruned", "resident", {{"budget", 0.25}}},
+      {"oracle", "oracle", tiny},
+      {"oracle_blocks", "oracle", with({{"budget", 0.3}, {"kv_layout", {{"kv", "apart"}, {"block_tokens", 64}}}})},
       {"attention_store", "attention_store", tiny},
+      {"attention_store_s3_fifo", "attention_store", with({{"cache_policy", "s3_fifo"}})},
       {"attention_store_serial", "attention_store", with({{"lookahead_layers", 0}})},
+      {"hybrid", "hybrid", with({{"split_tokens", 192}, {"prefill_block_tokens", 80}})},
+      {"lmcache", "lmcache_like", with({{"kv_layout", {{"block_tokens", 64}}}})},
+      {"lmcache_layers", "lmcache_like", with({{"kv_layout", {{"block_tokens", 64}}}, {"load", "layer_wise"}})},
+      {"hicache", "hicache_like", tiny},
       {"as_h2o", "as_h2o", tiny},
       {"as_h2o_lfu", "as_h2o", with({{"cache_policy", "lfu"}, {"budget", 0.25}})},
       {"impress", "impress", tiny},
@@ -161,6 +178,9 @@ inline std::vector<Variant> all_variants() {
        ckv({{"kv_layout", {{"kv", "apart"}, {"block_tokens", 64}}}, {"budget", 0.1}})},
       {"ckv_unaligned_reuse", "contiguous_kv",
        ckv({{"kv_layout", {{"kv", "apart"}, {"block_tokens", 64}}}, {"leader_keys", "reuse"}})},
+      {"ckv_keys_ahead", "contiguous_kv",
+       ckv({{"identify_keys_prefetch", true}, {"identify_cache", "policy"}, {"period_layers", 3}})},
+      {"ckv_arc", "contiguous_kv", ckv({{"cache_policy", "arc"}, {"budget", 0.25}})},
       {"ckv_lru", "contiguous_kv", ckv({{"cache_policy", "lru"}, {"budget", 0.25}})},
       {"ckv_no_buffers", "contiguous_kv", with({{"prefetch_gpu", "0 B"}, {"prefetch_host", "0 B"}, {"budget", 0.25}})},
       {"ckv_no_cache", "contiguous_kv", {{"gpu_cache", "0 B"}, {"host_cache", "0 B"}}},

@@ -258,6 +258,22 @@ TEST(ClosedForms, AnUnloadedSerialPrototypeIsTheSumOfItsStages) {
   EXPECT_EQ(ttft, resident + io - hidden);
 }
 
+TEST(ClosedForms, KeysThatAreReadOnePeriodAheadAreReadOnceAndSaveTime) {
+  Nanoseconds in_turn{0}, ahead{0};
+  const Json plain = {{"inter_prefetch", false}};
+  const Json early = {{"inter_prefetch", false}, {"identify_keys_prefetch", true}};
+  const RequestAccount before = cold_request({"ckv", "contiguous_kv", plain}, PathKind::prototype, &in_turn);
+  RequestAccount after = cold_request({"ckv", "contiguous_kv", early}, PathKind::prototype, &ahead);
+  expect_equal(before, after);
+  EXPECT_LT(ahead, in_turn);
+  // Without room in the prefetch buffers they are read in their turn.
+  Json no_room = early;
+  no_room["prefetch_gpu"] = no_room["prefetch_host"] = "0 B";
+  after = cold_request({"ckv", "contiguous_kv", no_room}, PathKind::prototype);
+  EXPECT_EQ(after.identification_read, before.identification_read);
+  EXPECT_GT(after.prefetch_pieces_declined, 0u);
+}
+
 TEST(ClosedForms, AFasterSsdOrASmallerBudgetIsNeverSlowerForALoneColdRequestWithoutPrefetch) {
   const Json params = {{"intra_prefetch", false}, {"inter_prefetch", false}};
   for (const PathKind path : {PathKind::prototype, PathKind::direct}) {

@@ -76,8 +76,11 @@ inline Request mixed_request(const pipeline::System& system, std::uint32_t numbe
 /// A bench whose segments are those above.
 class MixedBench : public Bench {
  public:
-  MixedBench(const Variant& variant, PathKind path, int max_in_flight = 1) : Bench(variant, path, max_in_flight) {
+  MixedBench(const Variant& variant, PathKind path, int max_in_flight = 1)
+      : Bench(variant, path, max_in_flight, ForeseesByItself{}) {
     environment.segment_tokens = mixed_segment_tokens;
+    if (!system->foresees()) return;
+    for (std::uint32_t i = 0; i < 12; ++i) system->foresee(mixed_request(*system, i));
   }
 };
 

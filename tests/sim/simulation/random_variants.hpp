@@ -17,7 +17,9 @@ class VariantGenerator {
     Json& params = variant.params;
     if (one_of(3) == 0) params["prefill_block_tokens"] = 16 + one_of(40);
     if (system == "recompute") return variant;
-    if (system != "attention_store") params["budget"] = pick<const char*>({"0.05", "1/3", "0.1", "0.25", "0.5", "1"});
+    const bool loads_all =
+        system == "attention_store" || system == "lmcache_like" || system == "hicache_like" || system == "hybrid";
+    if (!loads_all) params["budget"] = pick<const char*>({"0.05", "1/3", "0.1", "0.25", "0.5", "1"});
     if (system == "resident") {
       params["chunk_tokens"] = pick<int>({8, 16, 32, 64});
       params["period_layers"] = 1 + one_of(12);
@@ -25,8 +27,20 @@ class VariantGenerator {
     }
     add_tiers(params);
     params["kv_layout"] = random_layout(system);
-    if (system == "attention_store") params["lookahead_layers"] = pick<int>({0, 1, 2, 511});
+    if (loads_all) {
+      params["lookahead_layers"] = pick<int>({0, 1, 2, 511});
+      params["load"] = pick<const char*>({"layer_wise", "load_then_compute", "host_first"});
+      if (system == "hybrid") {
+        params["load"] = "layer_wise";
+        params["split_tokens"] = pick<int>({0, 64, 200, 704});
+      }
+    }
     if (system == "contiguous_kv") add_contiguous_kv(params);
+    if (system == "oracle") {
+      params.erase("cache_policy");
+      add_chunks(params);
+      params["period_layers"] = 1 + one_of(12);
+    }
     if (system == "impress") {
       params["vote"] = pick<const char*>({"top_k", "majority", "union"});
       params["similarity_exponent"] = pick<double>({0.1, 0.6, 3});
@@ -50,7 +64,7 @@ class VariantGenerator {
   Json random_layout(const std::string& system) {
     Json layout;
     // The others read K and V one without the other.
-    layout["kv"] = system == "contiguous_kv" ? pick<const char*>({"apart", "adjacent"}) : "apart";
+    layout["kv"] = system != "impress" && system != "as_h2o" ? pick<const char*>({"apart", "adjacent"}) : "apart";
     layout["order"] = pick<const char*>({"layer_major", "period_major", "chunk_major"});
     layout["block_tokens"] = pick<int>({8, 16, 32, 64});
     layout["period_layers"] = 1 + one_of(9);
@@ -60,21 +74,27 @@ class VariantGenerator {
   void add_tiers(Json& params) {
     params["gpu_cache_bytes"] = pick<int>({0, 20'000, 300'000, 5'000'000});
     params["host_cache_bytes"] = pick<int>({0, 50'000, 700'000, 5'000'000});
-    params["cache_policy"] = pick<const char*>({"lru", "lfu", "attention_guided", "importance_frequency"});
+    params["cache_policy"] =
+        pick<const char*>({"lru", "lfu", "s3_fifo", "arc", "attention_guided", "importance_frequency"});
   }
 
-  void add_contiguous_kv(Json& params) {
+  void add_chunks(Json& params) {
     const int block = params["kv_layout"]["block_tokens"];
     int chunk = pick<int>({8, 16, 32, 64});
     while (block % chunk != 0) chunk /= 2;
-    const auto period = static_cast<int>(1 + one_of(12));
     params["chunk_tokens"] = chunk;
+  }
+
+  void add_contiguous_kv(Json& params) {
+    add_chunks(params);
+    const auto period = static_cast<int>(1 + one_of(12));
     params["period_layers"] = period;
     params["subperiod_layers"] = 1 + one_of(static_cast<std::uint64_t>(period));
     params["inter_trigger_layer"] = 1 + one_of(static_cast<std::uint64_t>(period));
     params["inter_target"] = pick<const char*>({"subperiod", "period"});
     params["intra_prefetch"] = one_of(4) > 0;
     params["inter_prefetch"] = one_of(4) > 0;
+    params["identify_keys_prefetch"] = one_of(2) > 0;
     params["leader_keys"] = pick<const char*>({"reread", "reuse"});
     params["prefetch_gpu_bytes"] = pick<int>({0, 4'096, 30'000, 100'000, 2'000'000});
     params["prefetch_host_bytes"] = pick<int>({0, 4'096, 50'000, 200'000, 2'000'000});

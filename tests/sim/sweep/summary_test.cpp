@@ -95,5 +95,14 @@ TEST(ResultTable, MarksWhatDependsOnTimingAndWhatIsBacklogged) {
   EXPECT_THAT(line(row("a", 7.5, 9, false, "BACKLOGGED")), HasSubstr("7.5 !"));
 }
 
+TEST(ResultTable, ShowsTheRangeWhereARowHasOne) {
+  Json with = row("a", 10, std::nullopt), without = row("b", 20, std::nullopt);
+  with["range"] = {{"mean_ttft_ms", {{"low", 9.5}, {"high", 11.25}}}};
+  without["range"] = nullptr;
+  const std::string table = result_table({with, without}, {"budget"}, TableForm::markdown);
+  EXPECT_THAT(table, AllOf(HasSubstr("90 % range"), HasSubstr("9.5 .. 11.2")));
+  EXPECT_THAT(result_table({without}, {"budget"}, TableForm::markdown), Not(HasSubstr("90 % range")));
+}
+
 }  // namespace
 }  // namespace reprefill::sim

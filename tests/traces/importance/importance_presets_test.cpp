@@ -52,6 +52,16 @@ TEST(ImportancePresets, Paper5pctScattersMoreWithEightKvHeads) {
   EXPECT_NEAR(*statistics[0].mean("vote_blocks_touched"), 0.60, 0.03);
 }
 
+TEST(ImportancePresets, ProbedHeadsOfOptRarelyFallBackThoughEachHasItsOwnKvHead) {
+  const ImportancePreset& preset = importance_preset("impress-opt", "test");
+  const SyntheticImportance source(preset.params, {.num_kv_heads = 32, .probe_kv_heads = {0, 1, 2}}, 24);
+  ImportanceStatisticsOptions options;
+  options.budgets = {Budget(1, 4)};
+  options.num_layers = 64;  // how alike heads are differs from layer to layer
+  const auto statistics = compute_importance_statistics(source, make_importance_samples(3776, 2), options);
+  EXPECT_LT(*statistics[0].mean("probe_fallback"), 0.5);
+}
+
 TEST(ImportancePresets, AnUnknownNameIsRefusedWithTheKnownOnes) {
   try {
     importance_preset("paper-5pt", "scenario.json: importance.preset");

@@ -1,5 +1,6 @@
 #include "traces/importance/recorded_importance.hpp"
 
+#include <cstdlib>
 #include <functional>
 
 #include <gmock/gmock.h>
@@ -55,6 +56,26 @@ TEST(RecordedImportance, SumsRunsToUnitsHeadByHeadAndOverHeads) {
   EXPECT_THAT(scores_of(trace, {.request = 4, .prefix = kPrefix}, 64), ElementsAre(30, 54));
   EXPECT_THAT(scores_of(trace, {.request = 4, .prefix = kPrefix}, 16), ElementsAre(3, 6, 9, 12, 15, 18, 21));
   EXPECT_THAT(trace.requests(), ElementsAre(4u));
+}
+
+TEST(RecordedImportance, ReadsWhatThePythonRecorderWrites) {
+  ScratchFolder folder;
+  const std::string file = (folder / "python.rimp").string();
+  const std::string command = "/usr/bin/python3 -B scripts/record_importance.py --self-test " + file + " 2>/dev/null";
+  if (std::system(command.c_str()) != 0) GTEST_SKIP() << "no python3-xxhash here";
+  const RecordedImportance trace = RecordedImportance::open(file);
+  EXPECT_THAT(trace.requests(), ElementsAre(0u, 1u));
+  EXPECT_EQ(trace.num_layers(), 3);
+  const std::vector<SegmentSpan> prefix = trace.prefix_of(1);
+  ASSERT_EQ(prefix.size(), 2u);
+  EXPECT_EQ(prefix[1].num_tokens, 32u);
+  for (const auto& [grouping, num_heads] : {std::pair{HeadGrouping::per_kv_head, 2}, {HeadGrouping::probe_heads, 3}}) {
+    const auto scores = scores_of(trace, {.request = 1, .prefix = prefix, .layer_idx = 2, .grouping = grouping}, 1);
+    ASSERT_EQ(scores.size(), static_cast<std::size_t>(num_heads) * 96);
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      EXPECT_EQ(scores[i], static_cast<float>((1 + 2 + i / 96 + i % 96) % 7) / 8) << i;
+    }
+  }
 }
 
 TEST(RecordedImportance, ServesALeadingPartOfThePrefixCutIntoOtherSegments) {

@@ -1,0 +1,163 @@
+#include "calibrate/cpu/operation_cells.hpp"
+
+#include <algorithm>
+
+#include "core/base/random.hpp"
+#include "core/model/costs.hpp"
+
+namespace reprefill::calibrate {
+namespace {
+
+/// A guess for the plan and the time left: what a few cores do.
+double expected_layer_s(const ModelGeometry& geometry, std::uint32_t queries, std::uint32_t keys) {
+  constexpr double kFlops = 1.5e11, kBytes = 1e10;
+  const OperationCosts costs(geometry);
+  const double flops = costs.project(queries).flops + costs.attend_linear(queries).flops +
+                       costs.attend_attention(queries, 0, keys, keys).flops +
+                       costs.score(queries, keys, geometry.num_query_heads, geometry.num_kv_heads).flops;
+  return std::max(flops / kFlops, static_cast<double>(geometry.layer_weight_bytes().value) / kBytes);
+}
+
+class LayerCell final : public Cell {
+ public:
+  LayerCell(std::uint32_t queries, std::uint32_t keys, LayerWalk* walk, Clock& clock, CellSpec spec)
+      : Cell(std::move(spec)), queries_(queries), keys_(keys), walk_(walk), clock_(clock) {}
+  void prepare() override { walk_->restart(); }
+  Sample sample() override {
+    const LayerWalk::Timing timing = walk_->time_layer(clock_, queries_, keys_);
+    if (keys_ == 0) return {.values = {timing.project_ns, timing.attend_ns}};
+    return {.values = {timing.project_ns, timing.attend_ns, timing.score_ns, timing.score_probe_ns}};
+  }
+  void finish() override { walk_->restart(); }
+
+ private:
+  std::uint32_t queries_, keys_;
+  LayerWalk* walk_;
+  Clock& clock_;
+};
+
+class FirstTokenCell final : public Cell {
+ public:
+  FirstTokenCell(LayerWalk* walk, Clock& clock, CellSpec spec) : Cell(std::move(spec)), walk_(walk), clock_(clock) {}
+  Sample sample() override { return {.values = {walk_->time_first_token(clock_)}}; }
+
+ private:
+  LayerWalk* walk_;
+  Clock& clock_;
+};
+
+}  // namespace
+
+OperationGrid quick_operation_grid() { return {.queries = {1, 16, 64, 256, 1024, 2048}, .keys = {0, 512, 2048, 8192}}; }
+
+OperationGrid full_operation_grid() {
+  return {.queries = {1, 2, 8, 16, 32, 48, 64, 96, 128, 256, 512, 1024, 2048},
+          .keys = {0, 64, 256, 512, 1024, 2048, 4096, 8192, 16384}};
+}
+
+LayerWalk::LayerWalk(engine::CpuExecutor& executor, std::uint32_t most_keys) : executor_(executor) {
+  const ModelGeometry& geometry = executor.checkpoint().geometry();
+  const std::size_t elements = static_cast<std::size_t>(most_keys) * static_cast<std::size_t>(geometry.num_kv_heads) *
+                               static_cast<std::size_t>(geometry.head_dim);
+  REPREFILL_CHECK(executor.kv_type() == KvType::bf16, "stored KV is bf16");
+  RandomStream random(2, 0, "calibrate/kv");
+  for (std::vector<std::byte>* tensor : {&keys_, &values_}) {
+    tensor->resize(elements * 2);
+    auto* numbers = reinterpret_cast<std::uint16_t*>(tensor->data());
+    for (std::size_t i = 0; i < elements; ++i)
+      numbers[i] = static_cast<std::uint16_t>(0x3e00 | (random.below(65536) & 0x80ff));
+  }
+}
+
+std::vector<int> LayerWalk::probe_heads() const {
+  std::vector<int> heads;
+  for (int head = 0; head < std::min(3, executor_.checkpoint().geometry().group_size()); ++head) heads.push_back(head);
+  return heads;
+}
+
+void LayerWalk::begin(std::uint32_t queries, std::uint32_t keys) {
+  std::vector<std::int32_t> ids(queries);
+  const auto vocab = static_cast<std::uint64_t>(executor_.checkpoint().geometry().vocab);
+  for (std::uint32_t i = 0; i < queries; ++i) ids[i] = static_cast<std::int32_t>(mix64(i) % vocab);
+  sequence_ = executor_.begin(ids, keys);
+  queries_ = queries;
+  keys_count_ = keys;
+  layer_idx_ = 0;
+}
+
+/// Pages of the size in which contiguous_kv stores chunks; longer ones cost no less.
+std::vector<KvPage> LayerWalk::pages_of(std::uint32_t keys) const {
+  constexpr std::uint32_t kPageTokens = 16;
+  const ModelGeometry& geometry = executor_.checkpoint().geometry();
+  const std::size_t token_bytes = geometry.kv_tensor_bytes_per_token_layer().value;
+  std::vector<KvPage> pages;
+  for (std::uint32_t first = 0; first < keys; first += kPageTokens) {
+    pages.push_back({keys_.data() + first * token_bytes, values_.data() + first * token_bytes,
+                     std::min(kPageTokens, keys - first)});
+  }
+  return pages;
+}
+
+LayerWalk::Timing LayerWalk::time_layer(Clock& clock, std::uint32_t queries, std::uint32_t keys) {
+  const ModelGeometry& geometry = executor_.checkpoint().geometry();
+  if (sequence_ == nullptr || queries != queries_ || keys != keys_count_ || layer_idx_ == geometry.num_layers) {
+    begin(queries, keys);
+  }
+  const engine::OwnRange all{0, queries};
+  Timing timing;
+  timing.project_ns = time_of(clock, [&] { executor_.project(*sequence_, layer_idx_, all); });
+  if (keys > 0) {
+    std::vector<float> scores(keys);
+    const KeyPage key_page{keys_.data(), keys};
+    const KeyView view{{&key_page, 1}, keys, geometry.num_kv_heads};
+    timing.score_ns = time_of(
+        clock, [&] { executor_.score(*sequence_, layer_idx_, view, traces::HeadGrouping::all_heads, {}, scores); });
+    const std::vector<int> probes = probe_heads();
+    std::vector<float> probe_scores(probes.size() * keys);
+    const KeyView probe_view{{&key_page, 1}, keys, 1};  // one KV head: the slab is that much smaller
+    timing.score_probe_ns = time_of(clock, [&] {
+      executor_.score(*sequence_, layer_idx_, probe_view, traces::HeadGrouping::probe_heads, probes, probe_scores);
+    });
+  }
+  const std::vector<KvPage> pages = pages_of(keys);
+  const KvView view{pages, keys};
+  timing.attend_ns = time_of(clock, [&] { executor_.attend(*sequence_, layer_idx_, all, view); });
+  ++layer_idx_;
+  return timing;
+}
+
+double LayerWalk::time_first_token(Clock& clock) {
+  const ModelGeometry& geometry = executor_.checkpoint().geometry();
+  restart();
+  for (int layer = 0; layer < geometry.num_layers; ++layer) time_layer(clock, 1, 0);
+  std::vector<float> logits(static_cast<std::size_t>(geometry.vocab));
+  return time_of(clock, [&] {
+    executor_.logits(*sequence_, logits);
+    engine::argmax(logits);
+  });
+}
+
+std::vector<std::unique_ptr<Cell>> operation_cells(const OperationGrid& grid, const ModelGeometry& geometry,
+                                                   LayerWalk* walk, Clock& clock) {
+  std::vector<std::unique_ptr<Cell>> cells;
+  for (const std::uint32_t queries : grid.queries) {
+    for (const std::uint32_t keys : grid.keys) {
+      if (static_cast<int>(queries + keys) > geometry.max_position_embeddings) continue;
+      CellSpec spec{.id = fmt::format("layer/{}/queries={}/keys={}", geometry.name, queries, keys),
+                    .quantity = "layer",
+                    .shape = {{"model", geometry.name}, {"queries", queries}, {"keys", keys}},
+                    .metrics = {"project_ns", "attend_ns"},
+                    .expected_s = expected_layer_s(geometry, queries, keys)};
+      if (keys > 0) spec.metrics.insert(spec.metrics.end(), {"score_ns", "score_probe_ns"});
+      cells.push_back(std::make_unique<LayerCell>(queries, keys, walk, clock, std::move(spec)));
+    }
+  }
+  CellSpec spec{.id = fmt::format("first_token/{}", geometry.name),
+                .quantity = "first_token",
+                .shape = {{"model", geometry.name}},
+                .expected_s = static_cast<double>(geometry.lm_head_bytes().value) / 1e10 + 0.01};
+  cells.push_back(std::make_unique<FirstTokenCell>(walk, clock, std::move(spec)));
+  return cells;
+}
+
+}  // namespace reprefill::calibrate

@@ -1,0 +1,34 @@
+// What is measured of storage.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "calibrate/meter/measurement.hpp"
+#include "calibrate/storage/load.hpp"
+
+namespace reprefill::calibrate {
+
+struct StorageGrid {
+  std::vector<Bytes> sizes;
+  std::vector<std::uint32_t> depths;
+  std::vector<std::uint32_t> ring_counts;  // beyond one: at the deepest, for every size
+  std::vector<Pattern> patterns;
+  double slice_s = 0.05;  // of one sample
+  bool unregistered_buffers = false;
+};
+StorageGrid quick_storage_grid();
+StorageGrid full_storage_grid();
+
+/// Reads over the grid, writes, reads mixed with writes, and the costs of io_uring's calls. The file is only looked at
+/// when samples are taken: for a plan it may be null.
+///   read        {pattern, bytes, depth, rings}   ns (of one read, wall time / reads), latency_p50_ns; extra: latencies
+///   write       {bytes, depth}                   ns
+///   mixed       {bytes, depth, write_bytes, write_depth}   read_ns, write_ns
+///   io_calls    {bytes, depth}                   submit_ns, harvest_ns
+std::vector<std::unique_ptr<Cell>> storage_cells(const StorageGrid& grid, const ScratchFile* file);
+
+/// One deep read of the whole span, `count` samples of a second each: {bytes, depth} ns; extra: conditions.
+std::unique_ptr<Cell> sustained_cell(const StorageGrid& grid, const ScratchFile* file);
+
+}  // namespace reprefill::calibrate

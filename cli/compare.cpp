@@ -1,0 +1,104 @@
+// `reprefill compare`: how far predictions are from this machine.
+#include "study/compare/compare.hpp"
+#include "cli/engine_options.hpp"
+#include "cli/verbs.hpp"
+#include "core/base/files.hpp"
+#include "core/base/progress.hpp"
+#include "sim/sweep/parallel_runner.hpp"
+#include "study/compare/compare_summary.hpp"
+
+namespace reprefill::cli {
+namespace {
+
+struct CompareVerbOptions {
+  std::string scenario;
+  ModelOptions model;
+  std::string profile;
+  std::vector<std::string> sets;
+  std::string out, work;
+  std::size_t repeats = 7;
+  std::uint64_t range_replicas = 40;
+  double tolerance = 0.05;
+  bool buffered = false, unregistered = false, resume = false, force = false, quiet = false, json = false;
+};
+
+sim::Scenario read_compared(const CompareVerbOptions& options, const Environment& environment) {
+  std::vector<sim::Override> overrides = overrides_of(options.sets);
+  overrides.push_back({"model", {options.model.folder}});
+  if (!options.profile.empty()) overrides.push_back({"profile", {options.profile}});
+  return sim::read_scenario(std::filesystem::path(options.scenario), overrides, environment.scenario);
+}
+
+void run(const CompareVerbOptions& options, const Environment& environment) {
+  const sim::Scenario scenario = read_compared(options, environment);
+  engine::Model model = open_model(options.model);
+  if (model.executor->kv_type() != KvType::bf16) {
+    throw ConfigError("--kv-dtype: found fp32; expected bf16: the simulator counts stored bytes as bf16");
+  }
+  const std::filesystem::path out = options.out.empty()
+                                        ? std::filesystem::path("results") / ("compare-" + scenario.name)
+                                        : std::filesystem::path(options.out);
+  const sim::InterruptGuard interrupt;
+  study::CompareOptions wanted{.repeats = options.repeats, .range_replicas = options.range_replicas};
+  wanted.judgement.tolerance = options.tolerance;
+  wanted.real = {.buffered_reads = options.buffered,
+                 .unregistered_buffers = options.unregistered,
+                 .interrupted = &interrupt.flag()};
+  wanted.work_folder = options.work.empty() ? out / "work" : std::filesystem::path(options.work);
+  wanted.interrupted = &interrupt.flag();
+  Progress progress("compare", std::vector<double>(study::num_engine_runs(scenario, wanted), 1.0),
+                    options.quiet ? ProgressMode::quiet : ProgressMode::automatic);
+  wanted.on_run = [&](std::size_t done) { progress.done(done - 1); };
+  wanted.on_prefix = [&](std::size_t done, std::size_t all) {
+    if (!options.quiet) fmt::print(stderr, "storing prefixes: {} of {}\n", done, all);
+  };
+  const auto mode = options.resume  ? record::ResultFolder::Mode::resume
+                    : options.force ? record::ResultFolder::Mode::replace
+                                    : record::ResultFolder::Mode::fresh;
+  record::ResultFolder folder(out, study::compare_inputs(scenario, model, wanted), mode);
+  if (!options.resume) study::remove_recordings(wanted.work_folder);
+  sim::SharedInputs inputs(environment.scenario);
+  const study::CompareResult result = study::compare(model, scenario, inputs, folder, wanted);
+  folder.finish(result.rows, result.summary, {{"executor", model.executor->describe()}});
+  const std::string markdown = study::compare_markdown(result.rows, result.summary);
+  write_file_atomically(out / "compare.md", markdown);
+  write_file_atomically(out / "timeline.json", result.timeline.dump() + "\n");
+  if (options.work.empty()) std::filesystem::remove_all(wanted.work_folder);
+  if (options.json) {
+    fmt::print("{}\n", result.summary.dump(2));
+  } else {
+    fmt::print("{}\nResults: {}\n", markdown, out.string());
+  }
+}
+
+}  // namespace
+
+void add_compare(CLI::App& app, const Environment& environment) {
+  auto options = std::make_shared<CompareVerbOptions>();
+  CLI::App* verb = app.add_subcommand(
+      "compare", "Serve a scenario's requests on this machine and in the simulator; print how far they are apart");
+  verb->add_option("scenario", options->scenario, "Scenario file (JSON): prefix_pool, closed arrivals")->required();
+  add_model_options(*verb, options->model);
+  verb->add_option("--profile", options->profile, "Profile of this machine (default: the scenario's)");
+  verb->add_option("--set", options->sets, "path=value or path=v1,v2 (an axis): wins over the file");
+  verb->add_option("--repeats", options->repeats, "Real runs of every point, interleaved (default 7)")
+      ->check(CLI::Range(1, 1000));
+  verb->add_option("--range-replicas", options->range_replicas,
+                   "Simulated replicas behind the 90 % range (default 40; 0: none)")
+      ->check(CLI::Range(0, 10'000));
+  verb->add_option("--tolerance", options->tolerance, "Error that still counts as within (default 0.05)")
+      ->check(CLI::Range(0.0, 1.0));
+  verb->add_option("--out", options->out, "Result folder (default results/compare-NAME)");
+  verb->add_option("--work", options->work,
+                   "Folder for the store and recorded importance, kept (default: OUT/work, removed at the end)");
+  verb->add_flag("--buffered", options->buffered, "Read through the page cache instead of O_DIRECT");
+  verb->add_flag("--unregistered-buffers", options->unregistered, "Do without locked memory for io_uring");
+  CLI::Option* resume =
+      verb->add_flag("--resume", options->resume, "Go on with an interrupted comparison: measured runs are kept");
+  verb->add_flag("--force", options->force, "Replace the results in the folder")->excludes(resume);
+  verb->add_flag("--quiet", options->quiet, "No progress");
+  verb->add_flag("--json", options->json, "Print the summary as JSON");
+  verb->callback([options, environment] { run(*options, environment); });
+}
+
+}  // namespace reprefill::cli

@@ -1,0 +1,139 @@
+#include "engine/real_machine/gpu_lanes.hpp"
+
+#include <pthread.h>
+
+namespace reprefill::engine {
+
+struct GpuMark {
+  GpuEventRef end;  // written and read by the submitting thread only
+};
+
+namespace {
+
+/// CUDA gives distances in milliseconds as fp32: after two seconds they are good to 0.1 us.
+constexpr Nanoseconds kAnchorAge{2'000'000'000};
+
+}  // namespace
+
+GpuLanes::GpuLanes(Gpu& gpu, cudaStream_t compute, bool synchronous, CompletionQueue& completions,
+                   const RunClock& clock)
+    : gpu_(gpu), synchronous_(synchronous), completions_(completions), clock_(clock) {
+  for (StreamLane& lane : lanes_) {
+    lane.owner = this;
+    lane.stream = &lane == &lanes_.front() ? compute : gpu.make_stream();
+  }
+  gpu_.synchronize(compute);
+  anchor_ = gpu_.record(compute);
+  gpu_.synchronize(*anchor_);
+  anchor_time_ = clock_.now();
+  submitter_ = std::thread([this] { submit_all(); });
+  waiter_ = std::thread([this] { wait_all(); });
+  pthread_setname_np(submitter_.native_handle(), "rp-gpu");
+  pthread_setname_np(waiter_.native_handle(), "rp-gpu-wait");
+}
+
+GpuLanes::~GpuLanes() {
+  stop();
+  for (StreamLane& lane : lanes_) {
+    if (&lane != &lanes_.front()) gpu_.destroy_stream(lane.stream);
+  }
+}
+
+void GpuLanes::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    queued_.clear();
+  }
+  to_submit_.notify_one();
+  if (submitter_.joinable()) submitter_.join();
+  if (waiter_.joinable()) waiter_.join();
+}
+
+GpuMarkRef GpuLanes::StreamLane::new_mark() const { return std::make_shared<GpuMark>(); }
+
+void GpuLanes::enqueue(LaneJob& job, StreamLane& lane) {
+  {
+    const std::lock_guard lock(mutex_);
+    queued_.push_back({&job, &lane});
+  }
+  to_submit_.notify_one();
+}
+
+void GpuLanes::submit_all() {
+  for (;;) {
+    Queued next;
+    {
+      std::unique_lock lock(mutex_);
+      to_submit_.wait(lock, [this] { return stopping_ || !queued_.empty(); });
+      if (stopping_) {
+        all_submitted_ = true;
+        to_wait_.notify_one();
+        return;
+      }
+      next = queued_.front();
+      queued_.pop_front();
+    }
+    Submitted submitted = submit(next);
+    {
+      const std::lock_guard lock(mutex_);
+      submitted_.push_back(std::move(submitted));
+    }
+    to_wait_.notify_one();
+  }
+}
+
+GpuLanes::Submitted GpuLanes::submit(const Queued& queued) {
+  Submitted submitted{.job = queued.job, .start = nullptr, .end = nullptr, .failure = nullptr};
+  try {
+    for (const GpuMarkRef& mark : queued.job->after) {
+      if (mark->end) gpu_.wait(queued.lane->stream, *mark->end);
+    }
+    submitted.start = gpu_.record(queued.lane->stream);
+    if (queued.job->work) queued.job->work();
+    submitted.end = gpu_.record(queued.lane->stream);
+    if (queued.job->mark) queued.job->mark->end = submitted.end;
+    if (synchronous_) gpu_.synchronize_device();
+  } catch (...) {
+    submitted.failure = std::current_exception();
+  }
+  return submitted;
+}
+
+void GpuLanes::wait_all() {
+  for (;;) {
+    Submitted next;
+    {
+      std::unique_lock lock(mutex_);
+      to_wait_.wait(lock, [this] { return all_submitted_ || !submitted_.empty(); });
+      if (submitted_.empty()) return;
+      next = std::move(submitted_.front());
+      submitted_.pop_front();
+    }
+    completions_.push(wait(next));
+  }
+}
+
+LaneCompletion GpuLanes::wait(Submitted& submitted) {
+  LaneCompletion completion{.job = submitted.job, .start = {}, .end = {}, .failure = submitted.failure};
+  try {
+    if (!completion.failure) {
+      gpu_.synchronize(*submitted.end);
+      completion.start = time_of(*submitted.start);
+      completion.end = time_of(*submitted.end);
+      if (submitted.job->finish) submitted.job->finish();
+      if (clock_.now() - anchor_time_ > kAnchorAge) {
+        anchor_ = submitted.end;
+        anchor_time_ = completion.end;
+      }
+    }
+  } catch (...) {
+    completion.failure = std::current_exception();
+  }
+  if (completion.failure) completion.start = completion.end = clock_.now();
+  return completion;
+}
+
+Nanoseconds GpuLanes::time_of(const GpuEvent& event) { return anchor_time_ + gpu_.between(*anchor_, event); }
+
+}  // namespace reprefill::engine

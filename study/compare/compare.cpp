@@ -1,0 +1,235 @@
+#include "study/compare/compare.hpp"
+
+#include <map>
+
+#include "sim/simulation/run_point.hpp"
+#include "study/compare/compare_summary.hpp"
+#include "study/compare/overlay_timeline.hpp"
+#include "traces/importance/recorded_importance.hpp"
+
+namespace reprefill::study {
+namespace {
+
+constexpr const char* kRecordingExtension = ".rimp";
+
+/// Of all points of a group, the most that one needs: every system gets the same requests (semantics 7).
+std::vector<std::uint64_t> warmup_counts(const sim::Scenario& scenario, sim::SharedInputs& inputs) {
+  std::map<std::size_t, std::uint64_t> most;
+  for (const sim::Point& point : scenario.points) {
+    if (sim::warmup_limit(point) == 0) continue;
+    most[point.group] = std::max(most[point.group], sim::warmup_needed(point, inputs, {}));
+  }
+  std::vector<std::uint64_t> counts;
+  for (const sim::Point& point : scenario.points) {
+    const bool has_rule = sim::warmup_limit(point) > 0;
+    counts.push_back(has_rule ? most[point.group] : point.workload.pool.warmup_requests.value_or(0));
+  }
+  return counts;
+}
+
+/// The prototype path's fixed costs are those of published prototypes (semantics 4). The engine runs the same
+/// structure, one object at a time, without sleeping: what that costs is in the profile of the machine.
+pipeline::SoftwarePath as_the_engine_runs(pipeline::SoftwarePath path) {
+  for (Nanoseconds* cost : {&path.object_fixed_cost, &path.compute_overhead_per_request,
+                            &path.launch_overhead_per_layer, &path.identify_cost_per_call, &path.stage_synchronise}) {
+    *cost = Nanoseconds{0};
+  }
+  path.score_to_host = Bytes{0};
+  return path;
+}
+
+bool depends_on_timing(const sim::Point& point) {
+  if (point.workload.max_in_flight() > 1) return true;
+  const Json name = point.system;
+  const pipeline::SystemEntry& entry = pipeline::find_system(JsonValue(name, point.origin));
+  if (entry.timing_dependent) return true;
+  const pipeline::SystemEnvironment environment{.geometry = point.geometry,
+                                                .path = point.path,
+                                                .store_block_tokens = point.store_block_tokens,
+                                                .max_in_flight = 1,
+                                                .segment_tokens = [](SegmentId) { return 0u; }};
+  return entry.make(point.system_params, environment)->timing_dependent();
+}
+
+class CompareJob {
+ public:
+  CompareJob(engine::Model& model, const sim::Scenario& scenario, sim::SharedInputs& inputs,
+             record::ResultFolder& folder, const CompareOptions& options)
+      : model_(model), scenario_(scenario), folder_(folder), options_(options) {
+    const std::vector<std::uint64_t> warmup = warmup_counts(scenario, inputs);
+    for (const sim::Point& point : scenario.points) {
+      workloads_.push_back(make_compare_workload(point, warmup[point.index], inputs));
+    }
+    std::filesystem::create_directories(options.work_folder);
+  }
+
+  CompareResult run() {
+    const auto on_prefix = [&](std::size_t done, std::size_t all) {
+      check_interrupted();
+      if (options_.on_prefix) options_.on_prefix(done, all);
+    };
+    store_.emplace(
+        build_compare_store(model_, scenario_.points, workloads_, options_.work_folder / "store", on_prefix));
+    for (const sim::Point& point : scenario_.points) record_importance(point);
+    measure();
+    return judge_all();
+  }
+
+ private:
+  void check_interrupted() const {
+    if (options_.interrupted != nullptr && *options_.interrupted) throw Interrupted();
+  }
+  std::filesystem::path importance_file(const sim::Point& point) const {
+    return options_.work_folder / fmt::format("point{}{}", point.index, kRecordingExtension);
+  }
+  void done() {
+    ++num_done_;
+    if (options_.on_run) options_.on_run(num_done_);
+  }
+
+  /// What the engine scored and chose. It also warms up weights and buffers, so it is not timed.
+  void record_importance(const sim::Point& point) {
+    check_interrupted();
+    if (!std::filesystem::exists(importance_file(point))) {
+      run_on_engine(model_, *store_, point, workloads_[point.index], options_.real, importance_file(point));
+    }
+    done();
+  }
+
+  /// Repeats are interleaved, since drives and clocks drift; each round begins with another point.
+  void measure() {
+    const std::size_t num_points = scenario_.points.size();
+    for (std::size_t repeat = 0; repeat < options_.repeats; ++repeat) {
+      for (std::size_t i = 0; i < num_points; ++i) {
+        const sim::Point& point = scenario_.points[(i + repeat) % num_points];
+        const std::size_t entry = repeat * num_points + point.index;
+        if (folder_.row(entry) == nullptr) {
+          check_interrupted();
+          const MachineRun run = run_on_engine(model_, *store_, point, workloads_[point.index], options_.real);
+          Json row = {{"point", point.index}, {"repeat", repeat}, {"run", to_json(run)}};
+          if (repeat == 0) row["timeline"] = spans_json(run.timeline);
+          folder_.append_row(entry, "", row);
+        }
+        done();
+      }
+    }
+  }
+
+  const Json& journal(std::size_t repeat, const sim::Point& point) const {
+    const Json* row = folder_.row(repeat * scenario_.points.size() + point.index);
+    REPREFILL_CHECK(row != nullptr, "repeat {} of point {} was not measured", repeat, point.index);
+    return *row;
+  }
+
+  CompareResult judge_all() {
+    CompareResult result;
+    std::vector<PointComparison> comparisons;
+    OverlayTimeline timeline;
+    for (const sim::Point& point : scenario_.points) {
+      check_interrupted();
+      comparisons.push_back(judge_point(point));
+      const std::string name = fmt::format("{} {}", point.index, point.label);
+      timeline.add(name + ", engine", spans_from_json(journal(0, point).at("timeline")));
+      timeline.add(name + ", simulator", comparisons.back().predicted.timeline);
+      result.rows.push_back(row_of(point, comparisons.back()));
+    }
+    result.summary = summarise_comparison(scenario_.points, comparisons);
+    result.timeline = timeline.json();
+    return result;
+  }
+
+  PointComparison judge_point(const sim::Point& point) {
+    std::vector<MachineRun> repeats;
+    for (std::size_t repeat = 0; repeat < options_.repeats; ++repeat) {
+      repeats.push_back(machine_run_from_json(journal(repeat, point).at("run")));
+    }
+    const auto importance = traces::RecordedImportance::open(importance_file(point));
+    const SimulatedSessionOptions simulation{
+        .system = point.system,
+        .system_params = point.system_params,
+        .path = as_the_engine_runs(point.path),
+        .geometry = point.geometry,
+        .segment_tokens = [this](SegmentId segment) { return store_->segment(segment).num_tokens(); },
+        .store_block_tokens = point.store_block_tokens,
+        .max_in_flight = point.workload.max_in_flight(),
+        .importance = &importance,
+        .seed = point.seed};
+    // Prompts are given as ids: neither machine tokenises.
+    sim::Profile profile = point.profile;
+    profile.host.tokenise_per_token = Nanoseconds{0};
+    const std::vector<pipeline::Request> requests = resolve_requests(*store_, point, workloads_[point.index]);
+    return compare_point({.simulation = simulation,
+                          .profile = profile,
+                          .requests = requests,
+                          .num_warmup = workloads_[point.index].num_warmup,
+                          .repeats = repeats,
+                          .timing_dependent = depends_on_timing(point),
+                          .range_replicas = options_.range_replicas,
+                          .judgement = options_.judgement});
+  }
+
+  Json row_of(const sim::Point& point, const PointComparison& comparison) const {
+    Json row = {{"schema_version", kCompareSchemaVersion},
+                {"kind", "compare"},
+                {"point", point.index},
+                {"label", point.label},
+                {"system", point.system},
+                {"axes", point.axes},
+                {"software_path", enum_name(point.path.kind)},
+                {"profile", point.profile.name},
+                {"requests_in_flight", point.workload.max_in_flight()},
+                {"prefix_tokens", point.workload.pool.prefix_tokens},
+                {"warmup_requests", workloads_[point.index].num_warmup},
+                {"measured_requests", workloads_[point.index].prompts.size() - workloads_[point.index].num_warmup},
+                {"timing_dependent", depends_on_timing(point)}};
+    row.update(to_json(comparison));
+    return row;
+  }
+
+  engine::Model& model_;
+  const sim::Scenario& scenario_;
+  record::ResultFolder& folder_;
+  const CompareOptions& options_;
+  std::vector<CompareWorkload> workloads_;
+  std::optional<engine::Store> store_;
+  std::size_t num_done_ = 0;
+};
+
+}  // namespace
+
+Json compare_inputs(const sim::Scenario& scenario, const engine::Model& model, const CompareOptions& options) {
+  Json json = {{"schema_version", kCompareSchemaVersion},
+               {"kind", "compare"},
+               {"model", model.checkpoint->geometry().name},
+               {"fingerprint", fmt::format("{:016x}", model.checkpoint->fingerprint())},
+               {"executor", model.executor->describe()},
+               {"repeats", options.repeats},
+               {"buffered_reads", options.real.buffered_reads},
+               {"points", Json::array()}};
+  for (const sim::Point& point : scenario.points) {
+    // The profile decides the prediction, not the measurement: another one may be held against the same journal.
+    Json resolved = point.resolved;
+    resolved.erase("profile");
+    resolved.erase("range_replicas");  // its default depends on the profile
+    json["points"].push_back({{"label", point.label}, {"axes", point.axes}, {"resolved", resolved}});
+  }
+  return json;
+}
+
+std::size_t num_engine_runs(const sim::Scenario& scenario, const CompareOptions& options) {
+  return scenario.points.size() * (1 + options.repeats);
+}
+
+void remove_recordings(const std::filesystem::path& work_folder) {
+  if (!std::filesystem::exists(work_folder)) return;
+  for (const auto& entry : std::filesystem::directory_iterator(work_folder)) {
+    if (entry.path().extension() == kRecordingExtension) std::filesystem::remove(entry.path());
+  }
+}
+
+CompareResult compare(engine::Model& model, const sim::Scenario& scenario, sim::SharedInputs& inputs,
+                      record::ResultFolder& folder, const CompareOptions& options) {
+  return CompareJob(model, scenario, inputs, folder, options).run();
+}
+
+}  // namespace reprefill::study
