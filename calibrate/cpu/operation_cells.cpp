@@ -110,13 +110,13 @@ LayerWalk::Timing LayerWalk::time_layer(Clock& clock, std::uint32_t queries, std
     std::vector<float> scores(keys);
     const KeyPage key_page{keys_.data(), keys};
     const KeyView view{{&key_page, 1}, keys, geometry.num_kv_heads};
-    timing.score_ns = time_of(
-        clock, [&] { executor_.score(*sequence_, layer_idx_, view, traces::HeadGrouping::all_heads, {}, scores); });
+    timing.score_ns = time_of(clock, [&] { executor_.score(*sequence_, layer_idx_, view, {}, scores); });
     const std::vector<int> probes = probe_heads();
     std::vector<float> probe_scores(probes.size() * keys);
     const KeyView probe_view{{&key_page, 1}, keys, 1};  // one KV head: the slab is that much smaller
     timing.score_probe_ns = time_of(clock, [&] {
-      executor_.score(*sequence_, layer_idx_, probe_view, traces::HeadGrouping::probe_heads, probes, probe_scores);
+      executor_.score(*sequence_, layer_idx_, probe_view,
+                      {.grouping = traces::HeadGrouping::probe_heads, .probe_heads = probes}, probe_scores);
     });
   }
   const std::vector<KvPage> pages = pages_of(keys);
@@ -130,11 +130,8 @@ double LayerWalk::time_first_token(Clock& clock) {
   const ModelGeometry& geometry = executor_.checkpoint().geometry();
   restart();
   for (int layer = 0; layer < geometry.num_layers; ++layer) time_layer(clock, 1, 0);
-  std::vector<float> logits(static_cast<std::size_t>(geometry.vocab));
-  return time_of(clock, [&] {
-    executor_.logits(*sequence_, logits);
-    engine::argmax(logits);
-  });
+  std::int32_t id = -1;
+  return time_of(clock, [&] { executor_.next_token(*sequence_, id); });
 }
 
 std::vector<std::unique_ptr<Cell>> operation_cells(const OperationGrid& grid, const ModelGeometry& geometry,

@@ -50,7 +50,7 @@ struct Point {
   std::uint32_t store_block_tokens = 64;
   bool noise = false;
   std::uint64_t mass_requests = 32;
-  std::vector<double> slo_ttft_ms;  // rows say what share of requests met each
+  std::vector<double> slo_ttft_ms;   // rows say what share of requests met each
   bool keep_requests = false;        // the row lists the TTFT of every measured request
   std::uint64_t range_replicas = 0;  // behind the row's prediction range; 0: none
 };

@@ -12,7 +12,7 @@
 namespace reprefill::sim {
 
 /// Of the keys of a row: a sweep does not go on with rows of another version.
-inline constexpr int kRowSchemaVersion = 3;
+inline constexpr int kRowSchemaVersion = 4;
 
 struct RowInputs {
   const Point& point;

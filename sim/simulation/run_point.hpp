@@ -17,7 +17,7 @@ struct RunOptions {
   bool stop_when_full = false;                                // of a fill run: ends when both tiers have been full
   std::optional<std::uint64_t> range_replica = std::nullopt;  // durations drawn from residuals: prediction_range.hpp
   bool keep_spans = false;                                    // every span of the measured requests, for a timeline
-  bool keep_decisions = false;  // every decision of the cache
+  bool keep_decisions = false;                                // every decision of the cache
   std::optional<std::uint64_t> only_request = {};  // of the measured ones: it is recorded and ends the run, no row
   const std::atomic<bool>* interrupted = nullptr;  // polled; throws Interrupted
   // Called now and then on the running thread: finished requests over all.
