@@ -16,9 +16,9 @@
 
 namespace reprefill::kernels::device {
 
-/// The block's dynamic shared memory, aligned for tiles.
+/// The block's dynamic shared memory, aligned for tiles (1024 bytes are what Hopper's products ask for).
 __device__ __forceinline__ std::byte* dynamic_shared() {
-  extern __shared__ __align__(128) std::byte reprefill_dynamic_shared[];
+  extern __shared__ __align__(1024) std::byte reprefill_dynamic_shared[];
   return reprefill_dynamic_shared;
 }
 
@@ -26,7 +26,19 @@ struct LaunchShape {
   dim3 grid;
   unsigned block_threads;
   std::size_t shared_bytes = 0;
+  /// May start while the kernel before it in the stream still runs, and then calls wait_for_previous_kernel before it
+  /// reads what that one writes. From compute capability 9.0 on; before, kernels follow one another as ever.
+  bool overlaps_previous = false;
 };
+
+/// 10 * major + minor of the current device.
+inline int compute_capability() {
+  int device = 0, major = 0, minor = 0;
+  REPREFILL_CUDA(cudaGetDevice(&device));
+  REPREFILL_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  REPREFILL_CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+  return 10 * major + minor;
+}
 
 /// Launches and checks; more dynamic shared memory than the default limit is asked for where needed.
 template <typename... Params>
@@ -39,8 +51,17 @@ void launch(void (*kernel)(Params...), const LaunchShape& shape, cudaStream_t st
                                         static_cast<int>(shape.shared_bytes)));
   }
   void* pointers[] = {static_cast<void*>(&args)...};
-  REPREFILL_CUDA(
-      cudaLaunchKernel(function, shape.grid, dim3(shape.block_threads), pointers, shape.shared_bytes, stream));
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = shape.grid;
+  config.blockDim = dim3(shape.block_threads);
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  config.attrs = &overlap;
+  config.numAttrs = shape.overlaps_previous && compute_capability() >= 90 ? 1 : 0;
+  REPREFILL_CUDA(cudaLaunchKernelExC(&config, function, pointers));
 }
 
 struct DeviceLimits {

@@ -46,6 +46,7 @@ class AttentionBlock {
   static constexpr int kRows = device::kTileWarps * kRowsPerWarp;
   static constexpr int kTileKeys = device::kTileRows;
   static constexpr int kStages = 2;
+  static constexpr int kThreads = device::kTileThreads;
   static constexpr std::size_t kQueryBytes = static_cast<std::size_t>(kRows) * Rows::kRowBytes;
   static constexpr std::size_t kTileBytes = static_cast<std::size_t>(kTileKeys) * Rows::kRowBytes;
   static constexpr std::size_t kSharedBytes =

@@ -2,6 +2,9 @@
 
 #include "kernels/chunk_attention/attention_block.cuh"
 #include "kernels/chunk_attention/attention_plan.hpp"
+#ifdef REPREFILL_HAS_SM90A
+#include "kernels/chunk_attention/hopper_attention.cuh"
+#endif
 
 namespace reprefill::kernels {
 namespace {
@@ -15,6 +18,23 @@ __global__ void __launch_bounds__(device::kTileThreads, 2)
     attention_kernel(const __grid_constant__ AttentionTask task) {
   AttentionBlock<kHeadDim, kRowsPerWarp, kMasked>(task).run();
 }
+
+#ifdef REPREFILL_HAS_SM90A
+template <int kHeadDim, bool kMasked>
+__global__ void __launch_bounds__(attention::HopperAttentionBlock<kHeadDim, kMasked>::kThreads, 1)
+    hopper_attention_kernel(const __grid_constant__ AttentionTask task) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  attention::HopperAttentionBlock<kHeadDim, kMasked>(task).run();
+  device::allow_next_kernel();
+#else
+  __trap();
+#endif
+}
+
+bool has_warpgroups() { return device::compute_capability() == 90; }
+#else
+bool has_warpgroups() { return false; }
+#endif
 
 constexpr unsigned kCombineThreads = 128;
 constexpr unsigned kCombineRows = kCombineThreads / device::kWarpLanes;
@@ -56,6 +76,7 @@ __global__ void __launch_bounds__(kCombineThreads) combine_kernel(const __grid_c
   const std::uint32_t row = blockIdx.x * kCombineRows + static_cast<std::uint32_t>(device::warp_idx());
   const int kv_head = static_cast<int>(blockIdx.y);
   if (row >= task.num_rows) return;
+  device::wait_for_previous_kernel();
   const SplitWeights splits(task, kv_head, row);
   float out[kPerLane] = {};
 #pragma unroll
@@ -108,14 +129,29 @@ void check_pointers(const ChunkAttention& a, std::size_t needed_bytes) {
               "chunk_attention: a workspace of {} bytes, {} are needed", a.workspace_bytes, needed_bytes);
 }
 
-template <int kHeadDim, int kRowsPerWarp, bool kMasked>
-void launch_blocks(const AttentionTask& task, const AttentionPlan& plan, cudaStream_t stream) {
-  using Block = AttentionBlock<kHeadDim, kRowsPerWarp, kMasked>;
+template <typename Block>
+void launch_blocks(void (*kernel)(AttentionTask), const AttentionTask& task, const AttentionPlan& plan,
+                   cudaStream_t stream) {
   const dim3 grid(plan.num_row_tiles, static_cast<unsigned>(task.arguments.num_kv_heads),
                   static_cast<unsigned>(plan.num_splits));
-  device::launch(attention_kernel<kHeadDim, kRowsPerWarp, kMasked>,
-                 {.grid = grid, .block_threads = device::kTileThreads, .shared_bytes = Block::kSharedBytes}, stream,
+  device::launch(kernel, {.grid = grid, .block_threads = Block::kThreads, .shared_bytes = Block::kSharedBytes}, stream,
                  task);
+}
+
+template <int kHeadDim, bool kMasked>
+void launch_attention(const AttentionTask& task, const AttentionPlan& plan, cudaStream_t stream) {
+#ifdef REPREFILL_HAS_SM90A
+  if (plan.uses_warpgroups) {
+    using Block = attention::HopperAttentionBlock<kHeadDim, kMasked>;
+    static_assert(Block::kRows == kWarpgroupTileRows && Block::kTileKeys == kWarpgroupTileKeys);
+    launch_blocks<Block>(hopper_attention_kernel<kHeadDim, kMasked>, task, plan, stream);
+    return;
+  }
+#endif
+  if (plan.rows_per_warp == 16)
+    launch_blocks<AttentionBlock<kHeadDim, 16, kMasked>>(attention_kernel<kHeadDim, 16, kMasked>, task, plan, stream);
+  else
+    launch_blocks<AttentionBlock<kHeadDim, 32, kMasked>>(attention_kernel<kHeadDim, 32, kMasked>, task, plan, stream);
 }
 
 template <int kHeadDim>
@@ -123,34 +159,30 @@ void launch_all(const AttentionTask& task, const AttentionPlan& plan, cudaStream
   const PagedKv& prefix = task.arguments.prefix;
   const bool is_masked =
       prefix.keep_k != nullptr || prefix.keep_v != nullptr || prefix.tokens.tokens_per_page != nullptr;
-  if (plan.rows_per_warp == 16) {
-    if (is_masked)
-      launch_blocks<kHeadDim, 16, true>(task, plan, stream);
-    else
-      launch_blocks<kHeadDim, 16, false>(task, plan, stream);
-  } else {
-    if (is_masked)
-      launch_blocks<kHeadDim, 32, true>(task, plan, stream);
-    else
-      launch_blocks<kHeadDim, 32, false>(task, plan, stream);
-  }
+  if (is_masked)
+    launch_attention<kHeadDim, true>(task, plan, stream);
+  else
+    launch_attention<kHeadDim, false>(task, plan, stream);
   if (plan.num_splits == 1) return;
   const dim3 grid((task.num_rows + kCombineRows - 1) / kCombineRows,
                   static_cast<unsigned>(task.arguments.num_kv_heads));
-  device::launch(combine_kernel<kHeadDim>, {.grid = grid, .block_threads = kCombineThreads}, stream, task);
+  device::launch(combine_kernel<kHeadDim>,
+                 {.grid = grid, .block_threads = kCombineThreads, .overlaps_previous = plan.uses_warpgroups}, stream,
+                 task);
 }
 
 }  // namespace
 
 std::size_t chunk_attention_workspace_bytes(const ChunkAttention& arguments) {
   check(arguments);
-  return workspace_bytes(arguments, plan_attention(arguments, device::device_limits().num_multiprocessors));
+  return workspace_bytes(arguments,
+                         plan_attention(arguments, device::device_limits().num_multiprocessors, has_warpgroups()));
 }
 
 void launch_chunk_attention(const ChunkAttention& arguments, cudaStream_t stream) {
   check(arguments);
   if (arguments.num_queries == 0) return;
-  const AttentionPlan plan = plan_attention(arguments, device::device_limits().num_multiprocessors);
+  const AttentionPlan plan = plan_attention(arguments, device::device_limits().num_multiprocessors, has_warpgroups());
   check_pointers(arguments, workspace_bytes(arguments, plan));
 
   AttentionTask task;

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/base/instructions.hpp"
 #include "kernels/base/paged.hpp"
 #include "kernels/base/stream.hpp"
 
@@ -32,6 +33,7 @@ struct ChunkAttention {
   std::size_t workspace_bytes = 0;
   /// Blocks that share the keys of one group of rows; 0: chosen from the shape and the device.
   int num_splits = 0;
+  Instructions instructions = Instructions::automatic;
 };
 
 inline constexpr int kMaxSplits = 64;

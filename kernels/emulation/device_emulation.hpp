@@ -128,7 +128,10 @@ struct LaunchShape {
   dim3 grid;
   unsigned block_threads;
   std::size_t shared_bytes = 0;
+  bool overlaps_previous = false;  // kernels run one after another here
 };
+
+inline int compute_capability() { return 80; }
 
 template <typename... Params>
 void launch(void (*kernel)(Params...), const LaunchShape& shape, cudaStream_t, std::type_identity_t<Params>... args) {
@@ -168,6 +171,9 @@ template <int kPending>
 void wait_copies() {
   emulation::wait_copies(kPending);
 }
+
+inline void wait_for_previous_kernel() {}
+inline void allow_next_kernel() {}
 
 template <typename T>
 const T* load_pointer(const T* const* from) {

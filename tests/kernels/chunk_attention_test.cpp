@@ -64,6 +64,26 @@ TEST_F(ChunkAttentionKernel, EveryLengthAroundATileBoundaryAgrees) {
   }
 }
 
+TEST_F(ChunkAttentionKernel, PrefixesOfManyTilesAgree) {
+  for (const int num_splits : {1, 2, 5}) {
+    expect_agreement({.num_queries = 70,
+                      .num_slots = 900,
+                      .num_query_heads = 2,
+                      .num_kv_heads = 1,
+                      .head_dim = num_splits == 2 ? 64 : 128,
+                      .num_splits = num_splits});
+  }
+  expect_agreement({.num_queries = 3,
+                    .num_slots = 1500,
+                    .page_tokens = 7,
+                    .num_query_heads = 7,
+                    .num_kv_heads = 1,
+                    .is_ragged = true,
+                    .has_keep_k = true,
+                    .has_keep_v = true,
+                    .num_splits = 2});
+}
+
 TEST_F(ChunkAttentionKernel, EveryGeometryOfQwen25Agrees) {
   struct Geometry {
     int num_query_heads, num_kv_heads, head_dim;
@@ -302,13 +322,28 @@ TEST(AttentionPlanOfAnH100, FewRowsOverManyKeysAreSplitAndManyRowsAreNot) {
   arguments.scale = 1;
   arguments.num_queries = 16;
   arguments.prefix.tokens.num_slots = 32768;
-  EXPECT_GE(plan_attention(arguments, 132).num_splits, 30);
+  EXPECT_GE(plan_attention(arguments, 132, false).num_splits, 30);
   arguments.num_queries = 2048;
   arguments.prefix.tokens.num_slots = 1200;
-  EXPECT_EQ(plan_attention(arguments, 132).num_splits, 1);
+  EXPECT_EQ(plan_attention(arguments, 132, false).num_splits, 1);
   arguments.num_queries = 1;
   arguments.prefix.tokens.num_slots = 0;
-  EXPECT_EQ(plan_attention(arguments, 132).num_splits, 1);
+  EXPECT_EQ(plan_attention(arguments, 132, false).num_splits, 1);
+}
+
+TEST(AttentionPlanOfAnH100, WarpgroupsAreUsedUnlessOthersAreAskedFor) {
+  ChunkAttention arguments;
+  arguments.num_query_heads = 28;
+  arguments.num_kv_heads = 4;
+  arguments.head_dim = 128;
+  arguments.num_queries = 64;
+  arguments.prefix.tokens.num_slots = 6144;
+  const AttentionPlan plan = plan_attention(arguments, 132, true);
+  EXPECT_TRUE(plan.uses_warpgroups);
+  EXPECT_EQ(plan.num_row_tiles, 4u) << "448 rows, 128 each";
+  EXPECT_EQ(plan.num_splits, 7) << "49 tiles of keys, 112 blocks of 132 at once";
+  arguments.instructions = Instructions::mma_sync;
+  EXPECT_FALSE(plan_attention(arguments, 132, true).uses_warpgroups);
 }
 
 }  // namespace

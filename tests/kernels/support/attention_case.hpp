@@ -116,6 +116,7 @@ class AttentionCase {
     arguments.head_dim = spec_.head_dim;
     arguments.scale = 1 / std::sqrt(static_cast<float>(spec_.head_dim));
     arguments.num_splits = spec_.num_splits;
+    arguments.instructions = tested_instructions;
     return arguments;
   }
 };

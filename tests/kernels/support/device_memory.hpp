@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/base/instructions.hpp"
+
 namespace reprefill::kernels::test {
 
 /// False where there is no GPU that can be used; tests skip then.
@@ -16,9 +18,12 @@ bool has_device();
 /// Waits until all launches are done; fails the test on a device error.
 void synchronize();
 
-/// Runs `check` under every schedule that hardware may take: on a GPU once; emulated, with threads in ascending and in
-/// random order, and with asynchronous copies moving early and late.
+/// Runs `check` under every schedule that hardware may take: emulated, with threads in ascending and in random order,
+/// and with asynchronous copies moving early and late; on a GPU once for each kind of instructions.
 void for_each_schedule(const std::function<void()>& check);
+
+/// What cases launch kernels with.
+inline Instructions tested_instructions = Instructions::automatic;
 
 class DeviceMemory {
  public:

@@ -18,7 +18,12 @@ void synchronize() {
   ASSERT_EQ(status, cudaSuccess) << cudaGetErrorName(status) << ": " << cudaGetErrorString(status);
 }
 
-void for_each_schedule(const std::function<void()>& check) { check(); }
+void for_each_schedule(const std::function<void()>& check) {
+  for (const Instructions instructions : {Instructions::mma_sync, Instructions::automatic}) {
+    tested_instructions = instructions;
+    check();
+  }
+}
 
 DeviceMemory::DeviceMemory(std::size_t num_bytes, Kind kind) : num_bytes_(num_bytes) {
   void* pointer = nullptr;

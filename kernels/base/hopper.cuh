@@ -1,0 +1,184 @@
+// What Hopper adds to primitives.cuh: products of a warpgroup straight from shared memory (wgmma), barriers in shared
+// memory that count arrivals and copies (mbarrier), and registers that move between warpgroups. sm_90a only: kernels
+// compile it under __CUDA_ARCH_FEAT_SM90_ALL. PTX ISA 8.0 sections 9.7.15 (wgmma), 9.7.13.15 (mbarrier).
+#pragma once
+
+#include "kernels/base/primitives.cuh"
+
+namespace reprefill::kernels::device::hopper {
+
+inline constexpr int kWarpgroupThreads = 128;
+inline constexpr int kWarpgroupRows = 64;  // of the left operand of a product
+
+/// Eight bytes of shared memory that threads wait on, phase after phase.
+class Barrier {
+ public:
+  __device__ __forceinline__ explicit Barrier(std::uint64_t* shared) : address_(shared_address(shared)) {}
+
+  __device__ __forceinline__ void init(int num_arrivals) const {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address_), "r"(num_arrivals) : "memory");
+  }
+  __device__ __forceinline__ void arrive() const {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address_) : "memory");
+  }
+  /// Arrives when this thread's asynchronous copies so far have: one of the expected arrivals.
+  __device__ __forceinline__ void arrive_with_copies() const {
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(address_) : "memory");
+  }
+  /// Until the phase of this parity has ended. A new barrier is in phase 0, and its phase of parity 1 counts as ended.
+  __device__ __forceinline__ void wait(std::uint32_t parity) const {
+    std::uint32_t is_done = 0;
+    while (is_done == 0) {
+      asm volatile(
+          "{\n.reg .pred done;\n"
+          "mbarrier.try_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+          "selp.u32 %0, 1, 0, done;\n}\n"
+          : "=r"(is_done)
+          : "r"(address_), "r"(parity)
+          : "memory");
+    }
+  }
+
+ private:
+  std::uint32_t address_;
+};
+
+/// A place in a ring of kStages and the parity of its phase.
+template <int kStages>
+struct RingPlace {
+  int stage = 0;
+  std::uint32_t parity = 0;
+
+  __device__ __forceinline__ void advance() {
+    if (++stage == kStages) stage = 0, parity ^= 1;
+  }
+};
+
+/// Makes what was written to shared memory by copies and stores visible to products, which read it by another way.
+__device__ __forceinline__ void fence_shared_for_products() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+template <int kRegisters>
+__device__ __forceinline__ void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ __forceinline__ void give_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
+/// Among the 128 threads that name kId, 1 to 15.
+template <int kId>
+__device__ __forceinline__ void sync_warpgroup() {
+  asm volatile("bar.sync %0, 128;" ::"n"(kId) : "memory");
+}
+
+/// Rows of kHeadDim bf16 as products want them: columns in blocks of 64, a block row after row of 128 bytes, whose
+/// 16-byte chunks are permuted by the row's lowest bits ("128-byte swizzle"). Tiles begin at multiples of 1024 bytes.
+template <int kTileRowCount, int kHeadDim>
+struct ProductTile {
+  static constexpr int kChunks = kHeadDim / 8;
+  static constexpr int kBlockBytes = kTileRowCount * 128;
+  static constexpr std::size_t kBytes = static_cast<std::size_t>(kTileRowCount) * kHeadDim * 2;
+
+  __device__ __forceinline__ static std::byte* chunk(std::byte* tile, int row, int column) {
+    return tile + (column >> 3) * kBlockBytes + row * 128 + (((column & 7) ^ (row & 7)) << 4);
+  }
+
+  /// Starts copies of the warp's 32 rows: first_row and following. Lane l has the address of row first_row + l, or null
+  /// for a row of zeros. `valid` is any address that may be named.
+  __device__ __forceinline__ static void load_warp_rows(std::byte* tile, int first_row, const BFloat16* row,
+                                                        const BFloat16* valid) {
+    constexpr int kRowsAtOnce = kWarpLanes / kChunks;
+    const int column = lane_idx() % kChunks, within = lane_idx() / kChunks;
+    const auto bits = reinterpret_cast<unsigned long long>(row);
+#pragma unroll 4
+    for (int i = 0; i < kWarpLanes; i += kRowsAtOnce) {
+      const auto* from = reinterpret_cast<const BFloat16*>(__shfl_sync(kAllLanes, bits, i + within));
+      const bool has_row = from != nullptr;
+      copy_async(chunk(tile, first_row + i + within, column), has_row ? from + column * 8 : valid, has_row);
+    }
+  }
+
+  /// Of the operand whose rows from `row` on, columns from 16 * step on, are multiplied along columns.
+  __device__ __forceinline__ static std::uint64_t along_columns(const std::byte* tile, int row, int step) {
+    constexpr std::uint64_t kEightRows = 1024 >> 4;
+    return descriptor(tile + row * 128 + (step / 4) * kBlockBytes + (step % 4) * 32, 1, kEightRows);
+  }
+  /// Of the right operand whose rows from 16 * step on are multiplied along rows, with all columns as its width.
+  __device__ __forceinline__ static std::uint64_t along_rows(const std::byte* tile, int step) {
+    constexpr std::uint64_t kEightRows = 1024 >> 4, kNextBlock = kBlockBytes >> 4;
+    return descriptor(tile + step * 16 * 128, kNextBlock, kEightRows);
+  }
+
+ private:
+  __device__ __forceinline__ static std::uint64_t descriptor(const std::byte* from, std::uint64_t leading,
+                                                             std::uint64_t stride) {
+    constexpr std::uint64_t kSwizzle128 = std::uint64_t{1} << 62;
+    return kSwizzle128 | (stride << 32) | (leading << 16) | ((shared_address(from) & 0x3ffffu) >> 4);
+  }
+};
+
+/// Before the first product, and after registers that products read or add to were written.
+__device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int kPending>
+__device__ __forceinline__ void wait_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+
+/// Keeps the compiler from moving accesses of these registers across products that use them.
+template <int kTiles>
+__device__ __forceinline__ void pin(float (&registers)[kTiles][4]) {
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) asm volatile("" : "+f"(registers[n][i])::"memory");
+  }
+}
+
+// clang-format off
+#define REPREFILL_FOUR(c, n) "+f"(c[n][0]), "+f"(c[n][1]), "+f"(c[n][2]), "+f"(c[n][3])
+#define REPREFILL_SIXTEEN(c, n) \
+  REPREFILL_FOUR(c, n), REPREFILL_FOUR(c, n + 1), REPREFILL_FOUR(c, n + 2), REPREFILL_FOUR(c, n + 3)
+#define REPREFILL_REGISTERS_32                                                              \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                 \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}"
+#define REPREFILL_REGISTERS_64                                                              \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                 \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "        \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "        \
+  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}"
+// clang-format on
+
+/// c = (adds ? c : 0) + a b: a 64 x 16 and b 16 x 128 in shared memory, both along their columns. Of each eight columns
+/// of c a lane holds what multiply_add's lane holds; warp w of the warpgroup has rows 16 w to 16 w + 15.
+__device__ __forceinline__ void multiply_add(float (&c)[16][4], std::uint64_t a, std::uint64_t b, bool adds) {
+  asm volatile(
+      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %66, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " REPREFILL_REGISTERS_64
+      ", %64, %65, adds, 1, 1, 0, 0;\n}\n"
+      : REPREFILL_SIXTEEN(c, 0), REPREFILL_SIXTEEN(c, 4), REPREFILL_SIXTEEN(c, 8), REPREFILL_SIXTEEN(c, 12)
+      : "l"(a), "l"(b), "r"(static_cast<int>(adds)));
+}
+/// c += a b: a in registers (multiply_add's left operand), b 16 x 128 along its rows.
+__device__ __forceinline__ void multiply_add_rows(float (&c)[16][4], const std::uint32_t (&a)[4], std::uint64_t b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " REPREFILL_REGISTERS_64
+               ", {%64, %65, %66, %67}, %68, 1, 1, 1, 1;\n"
+               : REPREFILL_SIXTEEN(c, 0), REPREFILL_SIXTEEN(c, 4), REPREFILL_SIXTEEN(c, 8), REPREFILL_SIXTEEN(c, 12)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+__device__ __forceinline__ void multiply_add_rows(float (&c)[8][4], const std::uint32_t (&a)[4], std::uint64_t b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " REPREFILL_REGISTERS_32
+               ", {%32, %33, %34, %35}, %36, 1, 1, 1, 1;\n"
+               : REPREFILL_SIXTEEN(c, 0), REPREFILL_SIXTEEN(c, 4)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
+#undef REPREFILL_REGISTERS_64
+#undef REPREFILL_REGISTERS_32
+#undef REPREFILL_SIXTEEN
+#undef REPREFILL_FOUR
+
+}  // namespace reprefill::kernels::device::hopper
