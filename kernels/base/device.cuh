@@ -40,6 +40,15 @@ inline int compute_capability() {
   return 10 * major + minor;
 }
 
+/// Whether the current device multiplies by warpgroups (wgmma), and this build contains that.
+inline bool has_warpgroups() {
+#ifdef REPREFILL_HAS_SM90A
+  return compute_capability() == 90;
+#else
+  return false;
+#endif
+}
+
 /// Launches and checks; more dynamic shared memory than the default limit is asked for where needed.
 template <typename... Params>
 void launch(void (*kernel)(Params...), const LaunchShape& shape, cudaStream_t stream,

@@ -43,6 +43,12 @@ class Barrier {
   std::uint32_t address_;
 };
 
+/// One arrival of every warp, once all its lanes have come here.
+__device__ __forceinline__ void release(const Barrier& free) {
+  __syncwarp();
+  if (lane_idx() == 0) free.arrive();
+}
+
 /// A place in a ring of kStages and the parity of its phase.
 template <int kStages>
 struct RingPlace {
@@ -68,11 +74,48 @@ __device__ __forceinline__ void give_registers() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
-/// Among the 128 threads that name kId, 1 to 15.
-template <int kId>
-__device__ __forceinline__ void sync_warpgroup() {
-  asm volatile("bar.sync %0, 128;" ::"n"(kId) : "memory");
+/// Until kThreads threads have come to barrier kId, 1 to 15, here or by announce.
+template <int kId, int kThreads>
+__device__ __forceinline__ void sync_threads() {
+  asm volatile("bar.sync %0, %1;" ::"n"(kId), "n"(kThreads) : "memory");
 }
+/// Comes to a barrier without waiting at it.
+template <int kId, int kThreads>
+__device__ __forceinline__ void announce() {
+  asm volatile("bar.arrive %0, %1;" ::"n"(kId), "n"(kThreads) : "memory");
+}
+
+/// Two warpgroups that start their products in turns, so that one multiplies while the other computes exponentials.
+/// Barriers kFirstId and the next are theirs. Each takes part in every turn; with one warpgroup nothing waits.
+template <int kFirstId>
+class Turns {
+ public:
+  __device__ __forceinline__ Turns(int warpgroup, bool is_shared) : warpgroup_(warpgroup), is_shared_(is_shared) {}
+
+  /// Before the first turn, if there is one: the first warpgroup may begin.
+  __device__ __forceinline__ void open() const {
+    if (is_shared_ && warpgroup_ == 1) announce<kFirstId, kThreads>();
+  }
+  __device__ __forceinline__ void await() const {
+    if (!is_shared_) return;
+    if (warpgroup_ == 0)
+      sync_threads<kFirstId, kThreads>();
+    else
+      sync_threads<kFirstId + 1, kThreads>();
+  }
+  __device__ __forceinline__ void pass(bool is_last) const {
+    if (!is_shared_) return;
+    if (warpgroup_ == 0)
+      announce<kFirstId + 1, kThreads>();
+    else if (!is_last)
+      announce<kFirstId, kThreads>();
+  }
+
+ private:
+  static constexpr int kThreads = 2 * kWarpgroupThreads;
+  int warpgroup_;
+  bool is_shared_;
+};
 
 /// Rows of kHeadDim bf16 as products want them: columns in blocks of 64, a block row after row of 128 bytes, whose
 /// 16-byte chunks are permuted by the row's lowest bits ("128-byte swizzle"). Tiles begin at multiples of 1024 bytes.

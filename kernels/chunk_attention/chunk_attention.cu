@@ -24,16 +24,12 @@ template <int kHeadDim, bool kMasked>
 __global__ void __launch_bounds__(attention::HopperAttentionBlock<kHeadDim, kMasked>::kThreads, 1)
     hopper_attention_kernel(const __grid_constant__ AttentionTask task) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  attention::HopperAttentionBlock<kHeadDim, kMasked>(task).run();
   device::allow_next_kernel();
+  attention::HopperAttentionBlock<kHeadDim, kMasked>(task).run();
 #else
   __trap();
 #endif
 }
-
-bool has_warpgroups() { return device::compute_capability() == 90; }
-#else
-bool has_warpgroups() { return false; }
 #endif
 
 constexpr unsigned kCombineThreads = 128;
@@ -175,14 +171,15 @@ void launch_all(const AttentionTask& task, const AttentionPlan& plan, cudaStream
 
 std::size_t chunk_attention_workspace_bytes(const ChunkAttention& arguments) {
   check(arguments);
-  return workspace_bytes(arguments,
-                         plan_attention(arguments, device::device_limits().num_multiprocessors, has_warpgroups()));
+  return workspace_bytes(
+      arguments, plan_attention(arguments, device::device_limits().num_multiprocessors, device::has_warpgroups()));
 }
 
 void launch_chunk_attention(const ChunkAttention& arguments, cudaStream_t stream) {
   check(arguments);
   if (arguments.num_queries == 0) return;
-  const AttentionPlan plan = plan_attention(arguments, device::device_limits().num_multiprocessors, has_warpgroups());
+  const AttentionPlan plan =
+      plan_attention(arguments, device::device_limits().num_multiprocessors, device::has_warpgroups());
   check_pointers(arguments, workspace_bytes(arguments, plan));
 
   AttentionTask task;

@@ -36,7 +36,8 @@ class HopperAttentionBlock {
         shared_(device::dynamic_shared()),
         first_row_(blockIdx.x * static_cast<std::uint32_t>(kRows)),
         kv_head_(static_cast<int>(blockIdx.y)),
-        split_(static_cast<int>(blockIdx.z)) {
+        split_(static_cast<int>(blockIdx.z)),
+        num_consumers_(task.num_rows - first_row_ > device::hopper::kWarpgroupRows ? kConsumers : 1) {
     const std::uint32_t last_row = first_row_ + kRows < task.num_rows ? first_row_ + kRows : task.num_rows;
     const std::uint32_t num_own = task.arguments.first_query + task.group.quotient(last_row - 1) + 1;
     const std::uint32_t num_keys = slots_.num_slots + num_own;
@@ -51,15 +52,13 @@ class HopperAttentionBlock {
 
   __device__ __forceinline__ void run() {
     const int warpgroup = static_cast<int>(threadIdx.x) / device::hopper::kWarpgroupThreads;
-    const std::uint32_t rest = task_.num_rows - first_row_;
-    const int num_consumers = rest > device::hopper::kWarpgroupRows ? kConsumers : 1;
     if (threadIdx.x == 0) {
       queries_full().init(device::hopper::kWarpgroupThreads);
       for (int stage = 0; stage < kStages; ++stage) {
         keys_full(stage).init(device::hopper::kWarpgroupThreads * (kMasked ? 2 : 1));
         values_full(stage).init(device::hopper::kWarpgroupThreads);
-        keys_free(stage).init(num_consumers * device::kTileWarps);
-        values_free(stage).init(num_consumers * device::kTileWarps);
+        keys_free(stage).init(num_consumers_ * device::kTileWarps);
+        values_free(stage).init(num_consumers_ * device::kTileWarps);
       }
     }
     __syncthreads();
@@ -68,11 +67,13 @@ class HopperAttentionBlock {
       produce();
     } else {
       device::hopper::take_registers<232>();
-      if (warpgroup < num_consumers) consume(warpgroup);
+      if (warpgroup < num_consumers_) consume(warpgroup);
     }
   }
 
  private:
+  enum NamedBarrier { kTurns = 1, kFirstStore = 3, kSecondStore };
+
   // Shared memory: queries, then keys and values of each stage, barriers, which logits are kept.
   __device__ __forceinline__ std::byte* keys(int stage) const {
     return shared_ + Queries::kBytes + 2 * static_cast<std::size_t>(stage) * Tile::kBytes;
@@ -193,6 +194,8 @@ class HopperAttentionBlock {
   }
 
   __device__ __forceinline__ void multiply(int warpgroup) {
+    const device::hopper::Turns<kTurns> turns(warpgroup, num_consumers_ > 1);
+    if (num_tiles_ > 1) turns.open();
     float logits[kNTiles][4];
     std::uint32_t probabilities[kSteps][4];
     float rescale[2];
@@ -201,22 +204,25 @@ class HopperAttentionBlock {
     device::hopper::wait_products<0>();
     device::hopper::pin(logits);
     mask(logits, begin_, place.stage);
-    release(keys_free(place.stage));
+    device::hopper::release(keys_free(place.stage));
     update_softmax(logits, rescale);
     pack(probabilities, logits);
     for (int tile = 1; tile < num_tiles_; ++tile) {
       Place next = place;
       next.advance();
+      turns.await();
       start_logits(logits, warpgroup, next);
       start_values(probabilities, place);
+      turns.pass(tile + 1 == num_tiles_);
       device::hopper::wait_products<1>();
       device::hopper::pin(logits);
       mask(logits, begin_ + static_cast<std::uint32_t>(tile * kTileKeys), next.stage);
-      release(keys_free(next.stage));
+      device::hopper::release(keys_free(next.stage));
       update_softmax(logits, rescale);
+      device::hopper::pin(logits);  // exponentials are computed now, while values are multiplied
       device::hopper::wait_products<0>();
       device::hopper::pin(out_);
-      release(values_free(place.stage));
+      device::hopper::release(values_free(place.stage));
       rescale_output(rescale);
       pack(probabilities, logits);
       place = next;
@@ -224,12 +230,6 @@ class HopperAttentionBlock {
     start_values(probabilities, place);
     device::hopper::wait_products<0>();
     device::hopper::pin(out_);
-  }
-
-  /// By one lane of every warp: all of a warp's reads are over then.
-  __device__ __forceinline__ static void release(const Barrier& free) {
-    __syncwarp();
-    if (device::lane_idx() == 0) free.arrive();
   }
 
   __device__ __forceinline__ void start_logits(float (&logits)[kNTiles][4], int warpgroup, const Place& place) const {
@@ -321,7 +321,9 @@ class HopperAttentionBlock {
     }
   }
 
+  /// Left out where it would multiply by one throughout the warp: over long prefixes maxima soon stay as they are.
   __device__ __forceinline__ void rescale_output(const float (&rescale)[2]) {
+    if (__ballot_sync(device::kAllLanes, rescale[0] != 1.0f || rescale[1] != 1.0f) == 0) return;
 #pragma unroll
     for (int n = 0; n < kDimTiles; ++n) {
 #pragma unroll
@@ -356,9 +358,9 @@ class HopperAttentionBlock {
   /// time.
   __device__ __forceinline__ void store_rows(int warpgroup) const {
     if (warpgroup == 0)
-      device::hopper::sync_warpgroup<1>();
+      device::hopper::sync_threads<kFirstStore, device::hopper::kWarpgroupThreads>();
     else
-      device::hopper::sync_warpgroup<2>();
+      device::hopper::sync_threads<kSecondStore, device::hopper::kWarpgroupThreads>();
     const int warp_row = static_cast<int>(row_of(warpgroup, 0) - first_row_) - device::lane_idx() / 4;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
@@ -388,6 +390,7 @@ class HopperAttentionBlock {
   std::byte* shared_;
   std::uint32_t first_row_;
   int kv_head_, split_;
+  int num_consumers_;          // warpgroups that have rows
   std::uint32_t begin_, end_;  // keys of this block
   int num_tiles_;
   float out_[kDimTiles][4];

@@ -131,7 +131,7 @@ struct LaunchShape {
   bool overlaps_previous = false;  // kernels run one after another here
 };
 
-inline int compute_capability() { return 80; }
+inline bool has_warpgroups() { return false; }
 
 template <typename... Params>
 void launch(void (*kernel)(Params...), const LaunchShape& shape, cudaStream_t, std::type_identity_t<Params>... args) {

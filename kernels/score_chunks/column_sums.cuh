@@ -11,6 +11,7 @@ template <int kHeadDim>
 class ColumnSumBlock {
  public:
   using Rows = device::Tile<kHeadDim>;
+  static constexpr int kThreads = device::kTileThreads;
   static constexpr std::size_t kKeyBytes = static_cast<std::size_t>(kBlockRows) * Rows::kRowBytes;
   static constexpr std::size_t kTileBytes = static_cast<std::size_t>(kTileRows) * Rows::kRowBytes;
   static constexpr std::size_t kSharedBytes = kKeyBytes + 2 * kTileBytes + 2 * kTileRows * sizeof(float);

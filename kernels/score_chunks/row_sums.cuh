@@ -1,7 +1,7 @@
 // First pass: the softmax's denominator of every row of queries.
 #pragma once
 
-#include "kernels/score_chunks/score_task.cuh"
+#include "kernels/score_chunks/row_sum_parts.cuh"
 
 namespace reprefill::kernels::scoring {
 
@@ -10,6 +10,7 @@ template <int kHeadDim>
 class RowSumBlock {
  public:
   using Rows = device::Tile<kHeadDim>;
+  static constexpr int kThreads = device::kTileThreads;
   static constexpr std::size_t kQueryBytes = static_cast<std::size_t>(kBlockRows) * Rows::kRowBytes;
   static constexpr std::size_t kTileBytes = static_cast<std::size_t>(kTileRows) * Rows::kRowBytes;
   static constexpr std::size_t kSharedBytes = kQueryBytes + 2 * kTileBytes + 2 * kTileRows;
@@ -153,58 +154,14 @@ class RowSumBlock {
     }
   }
 
-  __device__ __forceinline__ std::uint64_t partial_idx(int split, std::uint32_t idx) const {
-    return static_cast<std::uint64_t>(split * task_.arguments.num_groups + group_) * task_.max_rows + idx;
-  }
-
   __device__ __forceinline__ void store() const {
-    const float to_log2 = task_.arguments.scale * kLog2E;
+    const RowSumParts parts(task_, group_, split_, first_row_);
 #pragma unroll
     for (int m = 0; m < kMTiles; ++m) {
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const float sum = device::quad_sum(sum_[m][half]);
-        if ((device::lane_idx() & 3) != 0 || row(m, half) >= task_.max_rows) continue;
-        task_.partial_maximum[partial_idx(split_, row(m, half))] = maximum_[m][half] * to_log2;
-        task_.partial_sum[partial_idx(split_, row(m, half))] = sum;
-      }
+      for (int half = 0; half < 2; ++half) parts.store(row(m, half), maximum_[m][half], sum_[m][half]);
     }
-    if (is_last_split()) merge_splits();
-  }
-
-  /// Whether all other splits of these rows have stored their parts. Sets the count back for the next launch.
-  __device__ __forceinline__ bool is_last_split() const {
-    __shared__ bool is_last;
-    __threadfence();  // this thread's parts are visible before the count that announces them
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      std::uint32_t* count = task_.num_finished + static_cast<std::uint32_t>(group_) * task_.num_row_tiles + blockIdx.x;
-      is_last = atomicAdd(count, 1u) == static_cast<std::uint32_t>(task_.num_splits) - 1;
-      if (is_last) *count = 0;
-    }
-    __syncthreads();
-    __threadfence();
-    return is_last;
-  }
-
-  /// In ascending order of splits, whichever block came last. A row that does not exist gets +inf: it adds nothing.
-  __device__ __forceinline__ void merge_splits() const {
-    const std::uint32_t idx = first_row_ + threadIdx.x;
-    if (idx >= task_.max_rows) return;
-    // Volatile: past L1, which other blocks' stores do not reach.
-    const volatile float* maxima = task_.partial_maximum;
-    const volatile float* sums = task_.partial_sum;
-    float highest = -INFINITY, sum = 0;
-#pragma unroll 4
-    for (int split = 0; split < task_.num_splits; ++split) highest = fmaxf(highest, maxima[partial_idx(split, idx)]);
-    const float reference = highest == -INFINITY ? 0.0f : highest;
-#pragma unroll 4
-    for (int split = 0; split < task_.num_splits; ++split) {
-      const std::uint64_t part = partial_idx(split, idx);
-      sum += sums[part] * device::exp2_fast(maxima[part] - reference);
-    }
-    float* log_sum = task_.log_sums + static_cast<std::uint64_t>(group_) * task_.max_rows + idx;
-    *log_sum = idx < num_rows_ ? reference + log2f(sum) : INFINITY;
+    parts.merge_if_last(num_rows_);
   }
 
   const ScoreTask& task_;

@@ -4,6 +4,10 @@
 
 #include "kernels/score_chunks/column_sums.cuh"
 #include "kernels/score_chunks/row_sums.cuh"
+#ifdef REPREFILL_HAS_SM90A
+#include "kernels/score_chunks/hopper_column_sums.cuh"
+#include "kernels/score_chunks/hopper_row_sums.cuh"
+#endif
 
 namespace reprefill::kernels {
 namespace {
@@ -29,6 +33,30 @@ __global__ void __launch_bounds__(device::kTileThreads, kBlocksAtOnce)
   ColumnSumBlock<kHeadDim>(task).run();
 }
 
+#ifdef REPREFILL_HAS_SM90A
+template <int kHeadDim>
+__global__ void __launch_bounds__(scoring::HopperRowSumBlock<kHeadDim>::kThreads, 1)
+    hopper_row_sums_kernel(const __grid_constant__ ScoreTask task) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  device::allow_next_kernel();
+  scoring::HopperRowSumBlock<kHeadDim>(task).run();
+#else
+  __trap();
+#endif
+}
+
+template <int kHeadDim>
+__global__ void __launch_bounds__(scoring::HopperColumnSumBlock<kHeadDim>::kThreads, 2)
+    hopper_column_sums_kernel(const __grid_constant__ ScoreTask task) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  device::allow_next_kernel();
+  scoring::HopperColumnSumBlock<kHeadDim>(task).run();
+#else
+  __trap();
+#endif
+}
+#endif
+
 /// A thread a chunk: its tokens in ascending order, group after group.
 __global__ void __launch_bounds__(kChunkThreads) chunk_sums_kernel(const __grid_constant__ ScoreTask task) {
   const ScoreChunks& arguments = task.arguments;
@@ -36,6 +64,7 @@ __global__ void __launch_bounds__(kChunkThreads) chunk_sums_kernel(const __grid_
   const std::uint32_t page = blockIdx.x * kChunkThreads + threadIdx.x;
   const std::uint64_t first_slot = std::uint64_t{page} * slots.page_tokens;
   if (first_slot >= slots.num_slots) return;
+  device::wait_for_previous_kernel();
   const std::uint64_t end =
       first_slot + slots.page_tokens < slots.num_slots ? first_slot + slots.page_tokens : slots.num_slots;
   const int first_group = static_cast<int>(blockIdx.y);
@@ -83,6 +112,7 @@ ScoreTask plan(const ScoreChunks& arguments) {
   task.heads = device::FastDivide::by(static_cast<std::uint32_t>(arguments.heads_per_group));
   task.max_rows = arguments.num_queries * static_cast<std::uint32_t>(arguments.heads_per_group);
   task.num_row_tiles = (task.max_rows + kBlockRows - 1) / kBlockRows;
+  task.uses_warpgroups = arguments.instructions == Instructions::automatic && device::has_warpgroups();
   if (arguments.num_splits > 0) {
     task.num_splits = arguments.num_splits;
     return task;
@@ -90,8 +120,8 @@ ScoreTask plan(const ScoreChunks& arguments) {
   // Enough blocks for one wave, and at least four tiles of keys each, so that loading the queries pays.
   const std::uint64_t num_units =
       std::max<std::uint64_t>(std::uint64_t{task.num_row_tiles} * static_cast<std::uint64_t>(arguments.num_groups), 1);
-  const std::uint64_t num_places =
-      static_cast<std::uint64_t>(device::device_limits().num_multiprocessors) * kBlocksAtOnce;
+  const std::uint64_t num_places = static_cast<std::uint64_t>(device::device_limits().num_multiprocessors) *
+                                   (task.uses_warpgroups ? 1 : kBlocksAtOnce);
   const std::uint64_t num_keys =
       std::uint64_t{arguments.prefix.tokens.num_slots} + arguments.first_query + arguments.num_queries;
   const std::uint64_t most = std::clamp<std::uint64_t>(num_keys / (4 * scoring::kTileRows), 1, kMaxScoreSplits);
@@ -112,26 +142,46 @@ std::size_t workspace_bytes(const ScoreTask& task) {
   return kMaxCounters * sizeof(std::uint32_t) + (2 * num_partials(task) + num_log_sums) * sizeof(float);
 }
 
-template <int kHeadDim>
-void launch_all(const ScoreTask& task, cudaStream_t stream) {
+/// The two passes over the keys.
+template <typename RowSums, typename ColumnSums>
+void launch_passes(void (*row_sums)(ScoreTask), void (*column_sums)(ScoreTask), std::uint32_t keys_per_block,
+                   const ScoreTask& task, cudaStream_t stream) {
   const auto num_groups = static_cast<unsigned>(task.arguments.num_groups);
-  const PagedTokens& tokens = task.arguments.prefix.tokens;
-  if (task.num_row_tiles > 0) {
-    device::launch(row_sums_kernel<kHeadDim>,
+  const bool has_rows = task.num_row_tiles > 0;
+  if (has_rows) {
+    device::launch(row_sums,
                    {.grid = dim3(task.num_row_tiles, num_groups, static_cast<unsigned>(task.num_splits)),
-                    .block_threads = device::kTileThreads,
-                    .shared_bytes = RowSumBlock<kHeadDim>::kSharedBytes},
+                    .block_threads = RowSums::kThreads,
+                    .shared_bytes = RowSums::kSharedBytes},
                    stream, task);
   }
-  device::launch(column_sums_kernel<kHeadDim>,
-                 {.grid = dim3((tokens.num_slots + kBlockRows - 1) / kBlockRows, num_groups),
-                  .block_threads = device::kTileThreads,
-                  .shared_bytes = ColumnSumBlock<kHeadDim>::kSharedBytes},
-                 stream, task);
+  device::launch(
+      column_sums,
+      {.grid = dim3((task.arguments.prefix.tokens.num_slots + keys_per_block - 1) / keys_per_block, num_groups),
+       .block_threads = ColumnSums::kThreads,
+       .shared_bytes = ColumnSums::kSharedBytes,
+       .overlaps_previous = has_rows && task.uses_warpgroups},
+      stream, task);
+}
+
+template <int kHeadDim>
+void launch_all(const ScoreTask& task, cudaStream_t stream) {
+  if (task.uses_warpgroups) {
+#ifdef REPREFILL_HAS_SM90A
+    using ColumnSums = scoring::HopperColumnSumBlock<kHeadDim>;
+    launch_passes<scoring::HopperRowSumBlock<kHeadDim>, ColumnSums>(
+        hopper_row_sums_kernel<kHeadDim>, hopper_column_sums_kernel<kHeadDim>, ColumnSums::kBlockKeys, task, stream);
+#endif
+  } else {
+    launch_passes<RowSumBlock<kHeadDim>, ColumnSumBlock<kHeadDim>>(
+        row_sums_kernel<kHeadDim>, column_sums_kernel<kHeadDim>, kBlockRows, task, stream);
+  }
+  const PagedTokens& tokens = task.arguments.prefix.tokens;
   device::launch(chunk_sums_kernel,
                  {.grid = dim3((tokens.num_pages() + kChunkThreads - 1) / kChunkThreads,
-                               task.arguments.sum_groups ? 1 : num_groups),
-                  .block_threads = kChunkThreads},
+                               task.arguments.sum_groups ? 1 : static_cast<unsigned>(task.arguments.num_groups)),
+                  .block_threads = kChunkThreads,
+                  .overlaps_previous = task.uses_warpgroups},
                  stream, task);
 }
 

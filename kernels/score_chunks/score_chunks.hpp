@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/base/instructions.hpp"
 #include "kernels/base/paged.hpp"
 #include "kernels/base/stream.hpp"
 
@@ -51,6 +52,7 @@ struct ScoreChunks {
   void* workspace = nullptr;
   std::size_t workspace_bytes = 0;
   int num_splits = 0;  // blocks that share the keys of one group of rows in the first pass; 0: chosen
+  Instructions instructions = Instructions::automatic;
 };
 
 std::size_t score_chunks_workspace_bytes(const ScoreChunks& arguments);

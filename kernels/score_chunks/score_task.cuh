@@ -21,6 +21,7 @@ struct ScoreTask {
   std::uint32_t max_rows = 0;  // of a group
   std::uint32_t num_row_tiles = 0;
   int num_splits = 1;
+  bool uses_warpgroups = false;
   float* partial_maximum = nullptr;  // [num_splits][num_groups][max_rows], in units of log2
   float* partial_sum = nullptr;
   float* log_sums = nullptr;              // [num_groups][max_rows]: log2 of the softmax's denominator

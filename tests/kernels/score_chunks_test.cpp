@@ -154,6 +154,7 @@ class ScoreCase {
     arguments.token_stride = spec_.num_slots;
     arguments.chunk_stride = static_cast<std::uint32_t>(tokens_per_page_.size());
     arguments.num_splits = spec_.num_splits;
+    arguments.instructions = tested_instructions;
     return arguments;
   }
 };
@@ -189,6 +190,27 @@ TEST_F(ScoreChunksKernel, PagesOfAnySizeAndRaggedOnesAgree) {
     ScoreCase({.num_slots = 130, .page_tokens = page_tokens, .head_dim = 64}).expect_agreement();
     ScoreCase({.num_slots = 130, .page_tokens = page_tokens, .is_ragged = true}).expect_agreement();
   }
+}
+
+TEST_F(ScoreChunksKernel, PrefixesOfManyTilesAgree) {
+  for (const int num_splits : {1, 2, 7}) {
+    ScoreCase({.num_queries = 40,
+               .num_slots = 1400,
+               .num_query_heads = 7,
+               .num_kv_heads = 1,
+               .head_dim = num_splits == 2 ? 64 : 128,
+               .first_query = 30,
+               .num_splits = num_splits})
+        .expect_agreement();
+  }
+  ScoreCase({.num_queries = 70,
+             .num_slots = 900,
+             .page_tokens = 50,
+             .num_query_heads = 4,
+             .num_kv_heads = 2,
+             .is_ragged = true,
+             .num_splits = 3})
+      .expect_agreement();
 }
 
 TEST_F(ScoreChunksKernel, SplitsGiveTheSameSums) {

@@ -1,0 +1,215 @@
+// row_sums.cuh's work on Hopper: a warpgroup fetches keys into a ring of tiles, two multiply them with 64 rows of
+// queries each, in turns.
+#pragma once
+
+#include "kernels/base/hopper.cuh"
+#include "kernels/score_chunks/row_sum_parts.cuh"
+
+namespace reprefill::kernels::scoring {
+
+/// Keys are numbered through: slots of the prefix, then own tokens.
+template <int kHeadDim>
+class HopperRowSumBlock {
+ public:
+  static constexpr int kConsumers = 2;
+  static constexpr int kThreads = (kConsumers + 1) * device::hopper::kWarpgroupThreads;
+  static constexpr int kTileKeys = 128;
+  static constexpr int kLogitTiles = kTileKeys / 8;
+  static constexpr int kStages = 4;
+  using Tile = device::hopper::ProductTile<kTileKeys, kHeadDim>;
+  using Queries = device::hopper::ProductTile<kBlockRows, kHeadDim>;
+  using Barrier = device::hopper::Barrier;
+  using Place = device::hopper::RingPlace<kStages>;
+  using Logits = float[kLogitTiles][4];
+  static constexpr std::size_t kTilesBytes = Queries::kBytes + kStages * Tile::kBytes;
+  static constexpr std::size_t kNumBarriers = 1 + 2 * kStages;
+  static constexpr std::size_t kSharedBytes =
+      kTilesBytes + kNumBarriers * sizeof(std::uint64_t) + kStages * std::size_t{kTileKeys};
+  static_assert(kBlockRows == kConsumers * device::hopper::kWarpgroupRows);
+
+  __device__ __forceinline__ explicit HopperRowSumBlock(const ScoreTask& task)
+      : task_(task),
+        slots_(task.arguments.prefix.tokens, task.pages),
+        shared_(device::dynamic_shared()),
+        num_rows_(task.num_rows()),
+        first_row_(blockIdx.x * static_cast<std::uint32_t>(kBlockRows)),
+        group_(static_cast<int>(blockIdx.y)),
+        split_(static_cast<int>(blockIdx.z)) {
+    const std::uint32_t last_row = first_row_ + kBlockRows < num_rows_ ? first_row_ + kBlockRows : num_rows_;
+    const std::uint32_t num_keys = last_row > first_row_ ? visible(last_row - 1) : 0;
+    const auto num_splits = static_cast<std::uint32_t>(task.num_splits);
+    const std::uint32_t tiles = (num_keys + kTileKeys - 1) / kTileKeys;
+    begin_ = tiles * static_cast<std::uint32_t>(split_) / num_splits * kTileKeys;
+    end_ = tiles * (static_cast<std::uint32_t>(split_) + 1) / num_splits * kTileKeys;
+    if (end_ > num_keys) end_ = num_keys;
+    num_tiles_ = begin_ < end_ ? static_cast<int>((end_ - begin_ + kTileKeys - 1) / kTileKeys) : 0;
+  }
+
+  __device__ __forceinline__ void run() {
+    const int warpgroup = static_cast<int>(threadIdx.x) / device::hopper::kWarpgroupThreads;
+    if (threadIdx.x == 0) {
+      barrier(0).init(device::hopper::kWarpgroupThreads);
+      for (int stage = 0; stage < kStages; ++stage) {
+        full(stage).init(2 * device::hopper::kWarpgroupThreads);
+        free(stage).init(kConsumers * device::kTileWarps);
+      }
+    }
+    __syncthreads();
+    const RowSumParts parts(task_, group_, split_, first_row_);
+    if (warpgroup == kConsumers) {
+      produce();
+    } else {
+      consume(warpgroup);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) parts.store(row_of(warpgroup, half), maximum_[half], sum_[half]);
+    }
+    parts.merge_if_last(num_rows_);
+  }
+
+ private:
+  // Shared memory: queries, the ring's tiles of keys, barriers, which keys of each tile are tokens.
+  __device__ __forceinline__ std::byte* keys(int stage) const {
+    return shared_ + Queries::kBytes + static_cast<std::size_t>(stage) * Tile::kBytes;
+  }
+  __device__ __forceinline__ Barrier barrier(int idx) const {
+    return Barrier(reinterpret_cast<std::uint64_t*>(shared_ + kTilesBytes) + idx);
+  }
+  __device__ __forceinline__ Barrier full(int stage) const { return barrier(1 + stage); }
+  __device__ __forceinline__ Barrier free(int stage) const { return barrier(1 + kStages + stage); }
+  __device__ __forceinline__ std::uint8_t* held(int stage) const {
+    return reinterpret_cast<std::uint8_t*>(shared_ + kTilesBytes + kNumBarriers * sizeof(std::uint64_t)) +
+           stage * kTileKeys;
+  }
+
+  __device__ __forceinline__ const BFloat16* find_key(std::uint32_t key) const {
+    if (key >= end_) return nullptr;
+    if (key >= slots_.num_slots) return task_.own_key(group_, key - slots_.num_slots);
+    const auto place = slots_.place(key);
+    return slots_.holds(key, place) ? task_.stored_key(group_, place) : nullptr;
+  }
+
+  __device__ __forceinline__ void produce() const {
+    const int thread = static_cast<int>(threadIdx.x) % device::hopper::kWarpgroupThreads;
+    const int warp_row = thread / device::kWarpLanes * device::kWarpLanes;
+    const BFloat16* valid = task_.valid_address();
+    const std::uint32_t query_row = first_row_ + static_cast<std::uint32_t>(thread);
+    Queries::load_warp_rows(shared_, warp_row, query_row < num_rows_ ? task_.query(group_, query_row) : nullptr, valid);
+    barrier(0).arrive_with_copies();
+    Place place;
+    const BFloat16* key = find_key(begin_ + static_cast<std::uint32_t>(thread));
+    for (int tile = 0; tile < num_tiles_; ++tile) {
+      free(place.stage).wait(place.parity ^ 1);
+      held(place.stage)[thread] = key != nullptr ? 1 : 0;
+      full(place.stage).arrive();
+      Tile::load_warp_rows(keys(place.stage), warp_row, key, valid);
+      full(place.stage).arrive_with_copies();
+      key = find_key(begin_ + static_cast<std::uint32_t>((tile + 1) * kTileKeys + thread));
+      place.advance();
+    }
+    device::commit_copies();
+    device::wait_copies<0>();
+  }
+
+  __device__ __forceinline__ std::uint32_t row_of(int warpgroup, int half) const {
+    const int warp = device::warp_idx() % device::kTileWarps;
+    return first_row_ + static_cast<std::uint32_t>(warpgroup * device::hopper::kWarpgroupRows + warp * 16 + half * 8 +
+                                                   device::lane_idx() / 4);
+  }
+  /// One past the last key that a row sees.
+  __device__ __forceinline__ std::uint32_t visible(std::uint32_t row) const {
+    return slots_.num_slots + task_.arguments.first_query + task_.heads.quotient(row) + 1;
+  }
+
+  __device__ __forceinline__ void consume(int warpgroup) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) visible_[half] = visible(row_of(warpgroup, half));
+    if (num_tiles_ == 0) return;
+    barrier(0).wait(0);
+    const device::hopper::Turns<1> turns(warpgroup, true);
+    turns.open();
+    Place place;
+    for (int tile = 0; tile < num_tiles_; ++tile) {
+      Logits logits;
+      full(place.stage).wait(place.parity);
+      turns.await();
+      start(logits, warpgroup, place);
+      turns.pass(tile + 1 == num_tiles_);
+      device::hopper::wait_products<0>();
+      device::hopper::pin(logits);
+      mask(logits, begin_ + static_cast<std::uint32_t>(tile * kTileKeys), place.stage);
+      device::hopper::release(free(place.stage));
+      add(logits);
+      place.advance();
+    }
+  }
+
+  __device__ __forceinline__ void start(Logits& logits, int warpgroup, const Place& place) const {
+    device::hopper::fence_shared_for_products();
+    device::hopper::pin(logits);
+    device::hopper::begin_products();
+#pragma unroll
+    for (int step = 0; step < kHeadDim / 16; ++step) {
+      device::hopper::multiply_add(logits,
+                                   Queries::along_columns(shared_, warpgroup * device::hopper::kWarpgroupRows, step),
+                                   Tile::along_columns(keys(place.stage), 0, step), step > 0);
+    }
+    device::hopper::commit_products();
+  }
+
+  __device__ __forceinline__ void mask(Logits& logits, std::uint32_t first_key, int stage) const {
+    if (slots_.tokens_per_page != nullptr) {
+#pragma unroll
+      for (int n = 0; n < kLogitTiles; ++n) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          if (held(stage)[device::fragment_column(n, i)] == 0) logits[n][i] = logits[n][i + 2] = -INFINITY;
+        }
+      }
+    }
+    // Later rows see no fewer keys: the warp's first row has lane 0's.
+    if (first_key + kTileKeys <= __shfl_sync(device::kAllLanes, visible_[0], 0)) return;
+#pragma unroll
+    for (int n = 0; n < kLogitTiles; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const std::uint32_t key = first_key + static_cast<std::uint32_t>(device::fragment_column(n, i));
+        if (key >= visible_[i >> 1]) logits[n][i] = -INFINITY;
+      }
+    }
+  }
+
+  __device__ __forceinline__ void add(const Logits& logits) {
+    const float to_log2 = task_.arguments.scale * kLog2E;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float highest = maximum_[half];
+#pragma unroll
+      for (int n = 0; n < kLogitTiles; ++n) {
+        highest = fmaxf(highest, fmaxf(logits[n][2 * half], logits[n][2 * half + 1]));
+      }
+      highest = device::quad_max(highest);
+      const float reference = highest == -INFINITY ? 0.0f : highest * to_log2;
+      float added = 0;
+#pragma unroll
+      for (int n = 0; n < kLogitTiles; ++n) {
+        added += device::exp2_fast(fmaf(logits[n][2 * half], to_log2, -reference));
+        added += device::exp2_fast(fmaf(logits[n][2 * half + 1], to_log2, -reference));
+      }
+      sum_[half] = sum_[half] * device::exp2_fast(maximum_[half] * to_log2 - reference) + added;
+      maximum_[half] = highest;
+    }
+  }
+
+  const ScoreTask& task_;
+  device::SlotMap slots_;
+  std::byte* shared_;
+  std::uint32_t num_rows_, first_row_;
+  int group_, split_;
+  std::uint32_t begin_, end_;  // keys of this block
+  int num_tiles_;
+  std::uint32_t visible_[2];
+  float maximum_[2] = {-INFINITY, -INFINITY};
+  float sum_[2] = {0, 0};  // of this lane's columns
+};
+
+}  // namespace reprefill::kernels::scoring
