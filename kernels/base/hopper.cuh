@@ -60,6 +60,12 @@ struct RingPlace {
   }
 };
 
+/// A block may not end with copies into its shared memory under way.
+__device__ __forceinline__ void finish_copies() {
+  commit_copies();
+  wait_copies<0>();
+}
+
 /// Makes what was written to shared memory by copies and stores visible to products, which read it by another way.
 __device__ __forceinline__ void fence_shared_for_products() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
@@ -117,6 +123,10 @@ class Turns {
   bool is_shared_;
 };
 
+/// What is copied where there is no row: a zero times what happens to be in memory could be NaN.
+static __device__ const std::uint32_t kZeros[64] __attribute__((aligned(16))) = {};
+__device__ __forceinline__ const BFloat16* absent_row() { return reinterpret_cast<const BFloat16*>(kZeros); }
+
 /// Rows of kHeadDim bf16 as products want them: columns in blocks of 64, a block row after row of 128 bytes, whose
 /// 16-byte chunks are permuted by the row's lowest bits ("128-byte swizzle"). Tiles begin at multiples of 1024 bytes.
 template <int kTileRowCount, int kHeadDim>
@@ -129,38 +139,39 @@ struct ProductTile {
     return tile + (column >> 3) * kBlockBytes + row * 128 + (((column & 7) ^ (row & 7)) << 4);
   }
 
-  /// Starts copies of the warp's 32 rows: first_row and following. Lane l has the address of row first_row + l, or null
-  /// for a row of zeros. `valid` is any address that may be named.
-  __device__ __forceinline__ static void load_warp_rows(std::byte* tile, int first_row, const BFloat16* row,
-                                                        const BFloat16* valid) {
+  /// Starts copies of kRows rows by the warp: first_row and following. Lane l has the address of row first_row + l %
+  /// kRows; absent_row() for a row of zeros.
+  template <int kRows>
+  __device__ __forceinline__ static void load_warp_rows(std::byte* tile, int first_row, const BFloat16* row) {
     constexpr int kRowsAtOnce = kWarpLanes / kChunks;
     const int column = lane_idx() % kChunks, within = lane_idx() / kChunks;
     const auto bits = reinterpret_cast<unsigned long long>(row);
-#pragma unroll 4
-    for (int i = 0; i < kWarpLanes; i += kRowsAtOnce) {
+#pragma unroll 8
+    for (int i = 0; i < kRows; i += kRowsAtOnce) {
       const auto* from = reinterpret_cast<const BFloat16*>(__shfl_sync(kAllLanes, bits, i + within));
-      const bool has_row = from != nullptr;
-      copy_async(chunk(tile, first_row + i + within, column), has_row ? from + column * 8 : valid, has_row);
+      copy_async(chunk(tile, first_row + i + within, column), from + column * 8, true);
     }
   }
 
-  /// Of the operand whose rows from `row` on, columns from 16 * step on, are multiplied along columns.
-  __device__ __forceinline__ static std::uint64_t along_columns(const std::byte* tile, int row, int step) {
-    constexpr std::uint64_t kEightRows = 1024 >> 4;
-    return descriptor(tile + row * 128 + (step / 4) * kBlockBytes + (step % 4) * 32, 1, kEightRows);
+  /// The lower half of the descriptor of an operand that is multiplied along its columns: rows from `row` on, columns
+  /// from 0 on. Sixteen columns further: plus column_step.
+  __device__ __forceinline__ static std::uint32_t along_columns(const std::byte* tile, int row) {
+    return kNoLeading << 16 | ((shared_address(tile) & 0x3ffffu) + static_cast<std::uint32_t>(row) * 128) >> 4;
   }
-  /// Of the right operand whose rows from 16 * step on are multiplied along rows, with all columns as its width.
-  __device__ __forceinline__ static std::uint64_t along_rows(const std::byte* tile, int step) {
-    constexpr std::uint64_t kEightRows = 1024 >> 4, kNextBlock = kBlockBytes >> 4;
-    return descriptor(tile + step * 16 * 128, kNextBlock, kEightRows);
+  __device__ __forceinline__ static constexpr std::uint32_t column_step(int step) {
+    return static_cast<std::uint32_t>(step / 4 * kBlockBytes + step % 4 * 32) >> 4;
+  }
+  /// That of a right operand that is multiplied along its rows, with all columns as its width. Sixteen rows further:
+  /// plus row_step.
+  __device__ __forceinline__ static std::uint32_t along_rows(const std::byte* tile) {
+    return static_cast<std::uint32_t>(kBlockBytes >> 4) << 16 | (shared_address(tile) & 0x3ffffu) >> 4;
+  }
+  __device__ __forceinline__ static constexpr std::uint32_t row_step(int step) {
+    return static_cast<std::uint32_t>(step) * 16 * 128 >> 4;
   }
 
  private:
-  __device__ __forceinline__ static std::uint64_t descriptor(const std::byte* from, std::uint64_t leading,
-                                                             std::uint64_t stride) {
-    constexpr std::uint64_t kSwizzle128 = std::uint64_t{1} << 62;
-    return kSwizzle128 | (stride << 32) | (leading << 16) | ((shared_address(from) & 0x3ffffu) >> 4);
-  }
+  static constexpr std::uint32_t kNoLeading = 1;  // the distance of column blocks, which such an operand does not use
 };
 
 /// Before the first product, and after registers that products read or add to were written.
@@ -169,6 +180,11 @@ __device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_g
 template <int kPending>
 __device__ __forceinline__ void wait_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+
+/// The warpgroup that a thread belongs to, the same for all lanes in the compiler's eyes too.
+__device__ __forceinline__ int warpgroup_idx() {
+  return __shfl_sync(kAllLanes, static_cast<int>(threadIdx.x) / kWarpgroupThreads, 0);
 }
 
 /// Keeps the compiler from moving accesses of these registers across products that use them.
@@ -195,30 +211,36 @@ __device__ __forceinline__ void pin(float (&registers)[kTiles][4]) {
   "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}"
 // clang-format on
 
+/// The upper half of all descriptors: 128-byte swizzle, groups of eight rows 1024 bytes apart.
+#define REPREFILL_DESCRIPTOR(name, lower) "mov.b64 " name ", {" lower ", 0x40000040};\n"
+
 /// c = (adds ? c : 0) + a b: a 64 x 16 and b 16 x 128 in shared memory, both along their columns. Of each eight columns
 /// of c a lane holds what multiply_add's lane holds; warp w of the warpgroup has rows 16 w to 16 w + 15.
-__device__ __forceinline__ void multiply_add(float (&c)[16][4], std::uint64_t a, std::uint64_t b, bool adds) {
-  asm volatile(
-      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " REPREFILL_REGISTERS_64
-      ", %64, %65, adds, 1, 1, 0, 0;\n}\n"
-      : REPREFILL_SIXTEEN(c, 0), REPREFILL_SIXTEEN(c, 4), REPREFILL_SIXTEEN(c, 8), REPREFILL_SIXTEEN(c, 12)
-      : "l"(a), "l"(b), "r"(static_cast<int>(adds)));
+__device__ __forceinline__ void multiply_add(float (&c)[16][4], std::uint32_t a, std::uint32_t b, bool adds) {
+  asm volatile("{\n.reg .pred adds;\n.reg .b64 a, b;\nsetp.ne.b32 adds, %66, 0;\n" REPREFILL_DESCRIPTOR("a", "%64")
+                   REPREFILL_DESCRIPTOR(
+                       "b", "%65") "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " REPREFILL_REGISTERS_64
+                                   ", a, b, adds, 1, 1, 0, 0;\n}\n"
+               : REPREFILL_SIXTEEN(c, 0), REPREFILL_SIXTEEN(c, 4), REPREFILL_SIXTEEN(c, 8), REPREFILL_SIXTEEN(c, 12)
+               : "r"(a), "r"(b), "r"(static_cast<int>(adds)));
 }
 /// c += a b: a in registers (multiply_add's left operand), b 16 x 128 along its rows.
-__device__ __forceinline__ void multiply_add_rows(float (&c)[16][4], const std::uint32_t (&a)[4], std::uint64_t b) {
-  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " REPREFILL_REGISTERS_64
-               ", {%64, %65, %66, %67}, %68, 1, 1, 1, 1;\n"
+__device__ __forceinline__ void multiply_add_rows(float (&c)[16][4], const std::uint32_t (&a)[4], std::uint32_t b) {
+  asm volatile("{\n.reg .b64 b;\n" REPREFILL_DESCRIPTOR(
+                   "b", "%68") "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " REPREFILL_REGISTERS_64
+                               ", {%64, %65, %66, %67}, b, 1, 1, 1, 1;\n}\n"
                : REPREFILL_SIXTEEN(c, 0), REPREFILL_SIXTEEN(c, 4), REPREFILL_SIXTEEN(c, 8), REPREFILL_SIXTEEN(c, 12)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b));
 }
-__device__ __forceinline__ void multiply_add_rows(float (&c)[8][4], const std::uint32_t (&a)[4], std::uint64_t b) {
-  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " REPREFILL_REGISTERS_32
-               ", {%32, %33, %34, %35}, %36, 1, 1, 1, 1;\n"
+__device__ __forceinline__ void multiply_add_rows(float (&c)[8][4], const std::uint32_t (&a)[4], std::uint32_t b) {
+  asm volatile("{\n.reg .b64 b;\n" REPREFILL_DESCRIPTOR(
+                   "b", "%36") "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " REPREFILL_REGISTERS_32
+                               ", {%32, %33, %34, %35}, b, 1, 1, 1, 1;\n}\n"
                : REPREFILL_SIXTEEN(c, 0), REPREFILL_SIXTEEN(c, 4)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b));
 }
 
+#undef REPREFILL_DESCRIPTOR
 #undef REPREFILL_REGISTERS_64
 #undef REPREFILL_REGISTERS_32
 #undef REPREFILL_SIXTEEN

@@ -1,6 +1,6 @@
-// attention_block.cuh's work on Hopper: one warpgroup fetches keys and values, page by page, into a ring of tiles; two
-// multiply them with 64 rows each. A tile's logits are multiplied while the last tile's probabilities meet their
-// values, and exponentials while that product runs (Shah et al. 2024, "FlashAttention-3", section 3.2).
+// attention_block.cuh's work on Hopper: a warpgroup fetches keys, page by page, into a ring of tiles, one fetches
+// values, and two multiply them with 64 rows each. A tile's logits are multiplied while the last tile's probabilities
+// meet their values, and exponentials while that product runs (Shah et al. 2024, "FlashAttention-3", section 3.2).
 #pragma once
 
 #include "kernels/base/hopper.cuh"
@@ -14,7 +14,7 @@ template <int kHeadDim, bool kMasked>
 class HopperAttentionBlock {
  public:
   static constexpr int kConsumers = 2;
-  static constexpr int kThreads = (kConsumers + 1) * device::hopper::kWarpgroupThreads;
+  static constexpr int kThreads = (kConsumers + 2) * device::hopper::kWarpgroupThreads;
   static constexpr int kRows = kConsumers * device::hopper::kWarpgroupRows;
   static constexpr int kTileKeys = 128;
   static constexpr int kStages = 2;
@@ -51,7 +51,7 @@ class HopperAttentionBlock {
   }
 
   __device__ __forceinline__ void run() {
-    const int warpgroup = static_cast<int>(threadIdx.x) / device::hopper::kWarpgroupThreads;
+    const int warpgroup = device::hopper::warpgroup_idx();
     if (threadIdx.x == 0) {
       queries_full().init(device::hopper::kWarpgroupThreads);
       for (int stage = 0; stage < kStages; ++stage) {
@@ -62,11 +62,14 @@ class HopperAttentionBlock {
       }
     }
     __syncthreads();
-    if (warpgroup == kConsumers) {
+    if (warpgroup >= kConsumers) {
       device::hopper::give_registers<40>();
-      produce();
+      if (warpgroup == kConsumers)
+        fetch_keys();
+      else
+        fetch_values();
     } else {
-      device::hopper::take_registers<232>();
+      device::hopper::take_registers<216>();
       if (warpgroup < num_consumers_) consume(warpgroup);
     }
   }
@@ -92,68 +95,89 @@ class HopperAttentionBlock {
            stage * kTileKeys;
   }
 
-  // ---- the warpgroup that fetches: each thread knows where one row of the tile is ----
+  // ---- the warpgroups that fetch: each thread knows where one row of a tile is ----
 
-  struct Row {
-    const BFloat16* key;
-    const BFloat16* value;
-  };
-
+  __device__ __forceinline__ static int thread_in_warpgroup() {
+    return static_cast<int>(threadIdx.x) % device::hopper::kWarpgroupThreads;
+  }
+  __device__ __forceinline__ static int first_warp_row() {
+    return thread_in_warpgroup() / device::kWarpLanes * device::kWarpLanes;
+  }
   __device__ __forceinline__ bool keeps(const std::uint8_t* mask, std::uint32_t slot) const {
     return mask == nullptr ||
            __ldg(mask + std::uint64_t{static_cast<std::uint32_t>(kv_head_)} * task_.arguments.prefix.mask_stride +
                  slot) != 0;
   }
-  /// Null for keys and values that take no part: a zero probability times what happens to be in memory could be NaN.
-  __device__ __forceinline__ Row find_row(std::uint32_t key) const {
-    if (key >= end_) return {nullptr, nullptr};
-    const ChunkAttention& a = task_.arguments;
-    const std::uint64_t token_stride = static_cast<std::uint32_t>(a.num_kv_heads * kHeadDim);
-    const std::uint64_t head_offset = static_cast<std::uint32_t>(kv_head_ * kHeadDim);
-    if (key >= slots_.num_slots) {
-      const std::uint64_t offset = (key - slots_.num_slots) * token_stride + head_offset;
-      return {a.own_keys + offset, a.own_values + offset};
-    }
-    const auto place = slots_.place(key);
-    const std::uint64_t offset = place.offset * token_stride + head_offset;
-    Row row{nullptr, nullptr};
-    if constexpr (kMasked) {
-      if (!slots_.holds(key, place) || !keeps(a.prefix.keep_k, key)) return row;
-      if (keeps(a.prefix.keep_v, key)) row.value = device::load_pointer(a.prefix.value_pages + place.page) + offset;
-    } else {
-      row.value = device::load_pointer(a.prefix.value_pages + place.page) + offset;
-    }
-    row.key = device::load_pointer(a.prefix.key_pages + place.page) + offset;
-    return row;
+  __device__ __forceinline__ bool has_logit(std::uint32_t slot, const device::SlotMap::Place& place) const {
+    if constexpr (!kMasked) return true;
+    return slots_.holds(slot, place) && keeps(task_.arguments.prefix.keep_k, slot);
   }
 
-  __device__ __forceinline__ void produce() {
-    const int thread = static_cast<int>(threadIdx.x) % device::hopper::kWarpgroupThreads;
-    const int warp_row = thread / device::kWarpLanes * device::kWarpLanes;
-    const BFloat16* valid = task_.arguments.queries;
-    const std::uint32_t query_row = first_row_ + static_cast<std::uint32_t>(thread);
-    const BFloat16* query = query_row < task_.num_rows ? valid + task_.query_offset(kv_head_, query_row) : nullptr;
-    Queries::load_warp_rows(shared_, warp_row, query, valid);
+  /// Of the key that this thread fetches for a tile, or of its value: its number, and where it is in its page.
+  struct Wanted {
+    std::uint32_t key;
+    device::SlotMap::Place place;
+    bool is_stored, is_absent;
+  };
+  __device__ __forceinline__ Wanted wanted(int tile) const {
+    const std::uint32_t key = begin_ + static_cast<std::uint32_t>(tile * kTileKeys + thread_in_warpgroup());
+    Wanted wanted{key, slots_.place(key), key < slots_.num_slots, key >= end_};
+    if (wanted.is_stored && !wanted.is_absent) wanted.is_absent = !has_logit(key, wanted.place);
+    return wanted;
+  }
+  __device__ __forceinline__ const BFloat16* find(const Wanted& wanted, const BFloat16* const* pages,
+                                                  const BFloat16* own) const {
+    if (wanted.is_absent) return device::hopper::absent_row();
+    const BFloat16* from = wanted.is_stored ? device::load_pointer(pages + wanted.place.page) : own;
+    const std::uint64_t token = wanted.is_stored ? wanted.place.offset : wanted.key - slots_.num_slots;
+    return from + token * static_cast<std::uint32_t>(task_.arguments.num_kv_heads * kHeadDim) +
+           static_cast<std::uint32_t>(kv_head_ * kHeadDim);
+  }
+
+  __device__ __forceinline__ void fetch_keys() const {
+    const ChunkAttention& a = task_.arguments;
+    const std::uint32_t query_row = first_row_ + static_cast<std::uint32_t>(thread_in_warpgroup());
+    const BFloat16* query =
+        query_row < task_.num_rows ? a.queries + task_.query_offset(kv_head_, query_row) : device::hopper::absent_row();
+    Queries::template load_warp_rows<device::kWarpLanes>(shared_, first_warp_row(), query);
     queries_full().arrive_with_copies();
     Place place;
-    Row row = find_row(begin_ + static_cast<std::uint32_t>(thread));
+    Wanted next = wanted(0);
+    const BFloat16* row = find(next, a.prefix.key_pages, a.own_keys);
     for (int tile = 0; tile < num_tiles_; ++tile) {
       keys_free(place.stage).wait(place.parity ^ 1);
       if constexpr (kMasked) {
-        kept(place.stage)[thread] = row.key != nullptr ? 1 : 0;
+        kept(place.stage)[thread_in_warpgroup()] = next.is_absent ? 0 : 1;
         keys_full(place.stage).arrive();
       }
-      Tile::load_warp_rows(keys(place.stage), warp_row, row.key, valid);
+      Tile::template load_warp_rows<device::kWarpLanes>(keys(place.stage), first_warp_row(), row);
       keys_full(place.stage).arrive_with_copies();
-      const BFloat16* value = row.value;
-      row = find_row(begin_ + static_cast<std::uint32_t>((tile + 1) * kTileKeys + thread));
-      values_free(place.stage).wait(place.parity ^ 1);
-      Tile::load_warp_rows(values(place.stage), warp_row, value, valid);
-      values_full(place.stage).arrive_with_copies();
+      next = wanted(tile + 1);
+      row = find(next, a.prefix.key_pages, a.own_keys);
       place.advance();
     }
-    device::commit_copies();
-    device::wait_copies<0>();  // a block may not end with copies into its shared memory under way
+    device::hopper::finish_copies();
+  }
+
+  __device__ __forceinline__ const BFloat16* find_value(int tile) const {
+    const PagedKv& prefix = task_.arguments.prefix;
+    Wanted value = wanted(tile);
+    if constexpr (kMasked) {
+      if (value.is_stored && !value.is_absent) value.is_absent = !keeps(prefix.keep_v, value.key);
+    }
+    return find(value, prefix.value_pages, task_.arguments.own_values);
+  }
+  __device__ __forceinline__ void fetch_values() const {
+    Place place;
+    const BFloat16* row = find_value(0);
+    for (int tile = 0; tile < num_tiles_; ++tile) {
+      values_free(place.stage).wait(place.parity ^ 1);
+      Tile::template load_warp_rows<device::kWarpLanes>(values(place.stage), first_warp_row(), row);
+      values_full(place.stage).arrive_with_copies();
+      row = find_value(tile + 1);
+      place.advance();
+    }
+    device::hopper::finish_copies();
   }
 
   // ---- the warpgroups that multiply ----
@@ -235,13 +259,13 @@ class HopperAttentionBlock {
   __device__ __forceinline__ void start_logits(float (&logits)[kNTiles][4], int warpgroup, const Place& place) const {
     keys_full(place.stage).wait(place.parity);
     device::hopper::fence_shared_for_products();
+    const std::uint32_t a = Queries::along_columns(shared_, warpgroup * device::hopper::kWarpgroupRows);
+    const std::uint32_t b = Tile::along_columns(keys(place.stage), 0);
     device::hopper::pin(logits);
     device::hopper::begin_products();
 #pragma unroll
     for (int step = 0; step < kHeadDim / 16; ++step) {
-      device::hopper::multiply_add(logits,
-                                   Queries::along_columns(shared_, warpgroup * device::hopper::kWarpgroupRows, step),
-                                   Tile::along_columns(keys(place.stage), 0, step), step > 0);
+      device::hopper::multiply_add(logits, a + Queries::column_step(step), b + Tile::column_step(step), step > 0);
     }
     device::hopper::commit_products();
   }
@@ -249,11 +273,12 @@ class HopperAttentionBlock {
   __device__ __forceinline__ void start_values(const std::uint32_t (&probabilities)[kSteps][4], const Place& place) {
     values_full(place.stage).wait(place.parity);
     device::hopper::fence_shared_for_products();
+    const std::uint32_t b = Tile::along_rows(values(place.stage));
     device::hopper::pin(out_);
     device::hopper::begin_products();
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) {
-      device::hopper::multiply_add_rows(out_, probabilities[step], Tile::along_rows(values(place.stage), step));
+      device::hopper::multiply_add_rows(out_, probabilities[step], b + Tile::row_step(step));
     }
     device::hopper::commit_products();
   }

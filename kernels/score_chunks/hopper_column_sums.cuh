@@ -68,15 +68,15 @@ class HopperColumnSumBlock {
 
   __device__ __forceinline__ const BFloat16* find_key(std::uint32_t slot) const {
     const auto place = slots_.place(slot);
-    return slots_.holds(slot, place) ? task_.stored_key(group_, place) : nullptr;
+    return slots_.holds(slot, place) ? task_.stored_key(group_, place) : device::hopper::absent_row();
   }
 
   __device__ __forceinline__ void produce() const {
     const int thread = static_cast<int>(threadIdx.x) % device::hopper::kWarpgroupThreads;
     const int warp_row = thread / device::kWarpLanes * device::kWarpLanes;
-    const BFloat16* valid = task_.valid_address();
     if (thread < kBlockKeys) {
-      Keys::load_warp_rows(shared_, warp_row, find_key(first_slot_ + static_cast<std::uint32_t>(thread)), valid);
+      Keys::template load_warp_rows<device::kWarpLanes>(shared_, warp_row,
+                                                        find_key(first_slot_ + static_cast<std::uint32_t>(thread)));
       barrier(0).arrive_with_copies();
     }
     Place place;
@@ -84,7 +84,8 @@ class HopperColumnSumBlock {
       free(place.stage).wait(place.parity ^ 1);
       const std::uint32_t row = static_cast<std::uint32_t>(tile * kTileQueries + thread);
       const bool has_row = row < num_rows_;
-      Tile::load_warp_rows(queries(place.stage), warp_row, has_row ? task_.query(group_, row) : nullptr, valid);
+      Tile::template load_warp_rows<device::kWarpLanes>(
+          queries(place.stage), warp_row, has_row ? task_.query(group_, row) : device::hopper::absent_row());
       full(place.stage).arrive_with_copies();
       if (tile == 0) device::wait_for_previous_kernel();  // the first pass: log sums
       log_sums(place.stage)[thread] =
@@ -92,8 +93,7 @@ class HopperColumnSumBlock {
       full(place.stage).arrive();
       place.advance();
     }
-    device::commit_copies();
-    device::wait_copies<0>();
+    device::hopper::finish_copies();
   }
 
   __device__ __forceinline__ void consume() {
@@ -105,12 +105,12 @@ class HopperColumnSumBlock {
       float logits[kLogitTiles][4];
       full(place.stage).wait(place.parity);
       device::hopper::fence_shared_for_products();
+      const std::uint32_t a = Keys::along_columns(shared_, 0), b = Tile::along_columns(queries(place.stage), 0);
       device::hopper::pin(logits);
       device::hopper::begin_products();
 #pragma unroll
       for (int step = 0; step < kHeadDim / 16; ++step) {
-        device::hopper::multiply_add(logits, Keys::along_columns(shared_, 0, step),
-                                     Tile::along_columns(queries(place.stage), 0, step), step > 0);
+        device::hopper::multiply_add(logits, a + Keys::column_step(step), b + Tile::column_step(step), step > 0);
       }
       device::hopper::commit_products();
       device::hopper::wait_products<0>();

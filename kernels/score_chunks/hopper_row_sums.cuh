@@ -1,5 +1,5 @@
-// row_sums.cuh's work on Hopper: a warpgroup fetches keys into a ring of tiles, two multiply them with 64 rows of
-// queries each, in turns.
+// row_sums.cuh's work on Hopper: two warpgroups fetch keys into a ring of tiles, half of each, two multiply them with
+// 64 rows of queries each, in turns.
 #pragma once
 
 #include "kernels/base/hopper.cuh"
@@ -12,7 +12,8 @@ template <int kHeadDim>
 class HopperRowSumBlock {
  public:
   static constexpr int kConsumers = 2;
-  static constexpr int kThreads = (kConsumers + 1) * device::hopper::kWarpgroupThreads;
+  static constexpr int kFetching = 2 * device::hopper::kWarpgroupThreads;
+  static constexpr int kThreads = kConsumers * device::hopper::kWarpgroupThreads + kFetching;
   static constexpr int kTileKeys = 128;
   static constexpr int kLogitTiles = kTileKeys / 8;
   static constexpr int kStages = 4;
@@ -46,17 +47,17 @@ class HopperRowSumBlock {
   }
 
   __device__ __forceinline__ void run() {
-    const int warpgroup = static_cast<int>(threadIdx.x) / device::hopper::kWarpgroupThreads;
+    const int warpgroup = device::hopper::warpgroup_idx();
     if (threadIdx.x == 0) {
-      barrier(0).init(device::hopper::kWarpgroupThreads);
+      barrier(0).init(kFetching);
       for (int stage = 0; stage < kStages; ++stage) {
-        full(stage).init(2 * device::hopper::kWarpgroupThreads);
+        full(stage).init(2 * kFetching);
         free(stage).init(kConsumers * device::kTileWarps);
       }
     }
     __syncthreads();
     const RowSumParts parts(task_, group_, split_, first_row_);
-    if (warpgroup == kConsumers) {
+    if (warpgroup >= kConsumers) {
       produce();
     } else {
       consume(warpgroup);
@@ -82,32 +83,33 @@ class HopperRowSumBlock {
   }
 
   __device__ __forceinline__ const BFloat16* find_key(std::uint32_t key) const {
-    if (key >= end_) return nullptr;
+    if (key >= end_) return device::hopper::absent_row();
     if (key >= slots_.num_slots) return task_.own_key(group_, key - slots_.num_slots);
     const auto place = slots_.place(key);
-    return slots_.holds(key, place) ? task_.stored_key(group_, place) : nullptr;
+    return slots_.holds(key, place) ? task_.stored_key(group_, place) : device::hopper::absent_row();
   }
 
   __device__ __forceinline__ void produce() const {
-    const int thread = static_cast<int>(threadIdx.x) % device::hopper::kWarpgroupThreads;
-    const int warp_row = thread / device::kWarpLanes * device::kWarpLanes;
-    const BFloat16* valid = task_.valid_address();
-    const std::uint32_t query_row = first_row_ + static_cast<std::uint32_t>(thread);
-    Queries::load_warp_rows(shared_, warp_row, query_row < num_rows_ ? task_.query(group_, query_row) : nullptr, valid);
+    constexpr int kRowsOfWarp = kTileKeys / (kFetching / device::kWarpLanes);
+    const int warp =
+        (static_cast<int>(threadIdx.x) - kConsumers * device::hopper::kWarpgroupThreads) / device::kWarpLanes;
+    const int first = warp * kRowsOfWarp, mine = first + device::lane_idx() % kRowsOfWarp;
+    const std::uint32_t query_row = first_row_ + static_cast<std::uint32_t>(mine);
+    Queries::template load_warp_rows<kRowsOfWarp>(
+        shared_, first, query_row < num_rows_ ? task_.query(group_, query_row) : device::hopper::absent_row());
     barrier(0).arrive_with_copies();
     Place place;
-    const BFloat16* key = find_key(begin_ + static_cast<std::uint32_t>(thread));
+    const BFloat16* key = find_key(begin_ + static_cast<std::uint32_t>(mine));
     for (int tile = 0; tile < num_tiles_; ++tile) {
       free(place.stage).wait(place.parity ^ 1);
-      held(place.stage)[thread] = key != nullptr ? 1 : 0;
+      held(place.stage)[mine] = key != device::hopper::absent_row() ? 1 : 0;
       full(place.stage).arrive();
-      Tile::load_warp_rows(keys(place.stage), warp_row, key, valid);
+      Tile::template load_warp_rows<kRowsOfWarp>(keys(place.stage), first, key);
       full(place.stage).arrive_with_copies();
-      key = find_key(begin_ + static_cast<std::uint32_t>((tile + 1) * kTileKeys + thread));
+      key = find_key(begin_ + static_cast<std::uint32_t>((tile + 1) * kTileKeys + mine));
       place.advance();
     }
-    device::commit_copies();
-    device::wait_copies<0>();
+    device::hopper::finish_copies();
   }
 
   __device__ __forceinline__ std::uint32_t row_of(int warpgroup, int half) const {
@@ -145,13 +147,13 @@ class HopperRowSumBlock {
 
   __device__ __forceinline__ void start(Logits& logits, int warpgroup, const Place& place) const {
     device::hopper::fence_shared_for_products();
+    const std::uint32_t a = Queries::along_columns(shared_, warpgroup * device::hopper::kWarpgroupRows);
+    const std::uint32_t b = Tile::along_columns(keys(place.stage), 0);
     device::hopper::pin(logits);
     device::hopper::begin_products();
 #pragma unroll
     for (int step = 0; step < kHeadDim / 16; ++step) {
-      device::hopper::multiply_add(logits,
-                                   Queries::along_columns(shared_, warpgroup * device::hopper::kWarpgroupRows, step),
-                                   Tile::along_columns(keys(place.stage), 0, step), step > 0);
+      device::hopper::multiply_add(logits, a + Queries::column_step(step), b + Tile::column_step(step), step > 0);
     }
     device::hopper::commit_products();
   }

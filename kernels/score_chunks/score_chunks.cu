@@ -19,7 +19,7 @@ using scoring::ScoreTask;
 
 constexpr unsigned kBlocksAtOnce = 3;  // a multiprocessor: what 64 KiB of shared memory each allow
 constexpr int kMaxScoreSplits = 32;
-constexpr unsigned kChunkThreads = 128;
+constexpr unsigned kChunkThreads = 128, kChunkLanes = 16;
 
 template <int kHeadDim>
 __global__ void __launch_bounds__(device::kTileThreads, kBlocksAtOnce)
@@ -57,24 +57,29 @@ __global__ void __launch_bounds__(scoring::HopperColumnSumBlock<kHeadDim>::kThre
 }
 #endif
 
-/// A thread a chunk: its tokens in ascending order, group after group.
+/// Half a warp a chunk: each lane its tokens in ascending order, group after group.
 __global__ void __launch_bounds__(kChunkThreads) chunk_sums_kernel(const __grid_constant__ ScoreTask task) {
   const ScoreChunks& arguments = task.arguments;
   const device::SlotMap slots(arguments.prefix.tokens, task.pages);
-  const std::uint32_t page = blockIdx.x * kChunkThreads + threadIdx.x;
+  const std::uint32_t page = (blockIdx.x * kChunkThreads + threadIdx.x) / kChunkLanes;
+  const std::uint32_t lane = threadIdx.x % kChunkLanes;
   const std::uint64_t first_slot = std::uint64_t{page} * slots.page_tokens;
-  if (first_slot >= slots.num_slots) return;
-  device::wait_for_previous_kernel();
   const std::uint64_t end =
       first_slot + slots.page_tokens < slots.num_slots ? first_slot + slots.page_tokens : slots.num_slots;
   const int first_group = static_cast<int>(blockIdx.y);
   const int end_group = arguments.sum_groups ? arguments.num_groups : first_group + 1;
+  device::wait_for_previous_kernel();
   float sum = 0;
+#pragma unroll 4
   for (int group = first_group; group < end_group; ++group) {
     const float* scores = arguments.token_scores + static_cast<std::uint64_t>(group) * arguments.token_stride;
-    for (std::uint64_t slot = first_slot; slot < end; ++slot) sum += scores[slot];
+    for (std::uint64_t slot = first_slot + lane; slot < end; slot += kChunkLanes) sum += scores[slot];
   }
-  arguments.chunk_scores[static_cast<std::uint64_t>(first_group) * arguments.chunk_stride + page] = sum;
+#pragma unroll
+  for (int step = kChunkLanes / 2; step > 0; step /= 2) sum += __shfl_xor_sync(device::kAllLanes, sum, step);
+  if (lane == 0 && first_slot < slots.num_slots) {
+    arguments.chunk_scores[static_cast<std::uint64_t>(first_group) * arguments.chunk_stride + page] = sum;
+  }
 }
 
 void check(const ScoreChunks& a) {
@@ -178,7 +183,7 @@ void launch_all(const ScoreTask& task, cudaStream_t stream) {
   }
   const PagedTokens& tokens = task.arguments.prefix.tokens;
   device::launch(chunk_sums_kernel,
-                 {.grid = dim3((tokens.num_pages() + kChunkThreads - 1) / kChunkThreads,
+                 {.grid = dim3((tokens.num_pages() * kChunkLanes + kChunkThreads - 1) / kChunkThreads,
                                task.arguments.sum_groups ? 1 : static_cast<unsigned>(task.arguments.num_groups)),
                   .block_threads = kChunkThreads,
                   .overlaps_previous = task.uses_warpgroups},
