@@ -43,10 +43,15 @@ class Barrier {
   std::uint32_t address_;
 };
 
-/// One arrival of every warp, once all its lanes have come here.
-__device__ __forceinline__ void release(const Barrier& free) {
+/// An arrival of every warp, once all its lanes have come here; or of every lane, where what they read themselves may
+/// be overwritten (products read for the warp as a whole).
+__device__ __forceinline__ void release(const Barrier& free, bool by_lanes = false) {
   __syncwarp();
-  if (lane_idx() == 0) free.arrive();
+  if (by_lanes || lane_idx() == 0) free.arrive();
+}
+/// How many arrivals that is of `num_warpgroups`.
+__device__ __forceinline__ int num_releases(int num_warpgroups, bool by_lanes = false) {
+  return num_warpgroups * kWarpgroupThreads / (by_lanes ? 1 : kWarpLanes);
 }
 
 /// A place in a ring of kStages and the parity of its phase.

@@ -57,8 +57,8 @@ class HopperAttentionBlock {
       for (int stage = 0; stage < kStages; ++stage) {
         keys_full(stage).init(device::hopper::kWarpgroupThreads * (kMasked ? 2 : 1));
         values_full(stage).init(device::hopper::kWarpgroupThreads);
-        keys_free(stage).init(num_consumers_ * device::kTileWarps);
-        values_free(stage).init(num_consumers_ * device::kTileWarps);
+        keys_free(stage).init(device::hopper::num_releases(num_consumers_, kMasked));
+        values_free(stage).init(device::hopper::num_releases(num_consumers_));
       }
     }
     __syncthreads();
@@ -228,7 +228,7 @@ class HopperAttentionBlock {
     device::hopper::wait_products<0>();
     device::hopper::pin(logits);
     mask(logits, begin_, place.stage);
-    device::hopper::release(keys_free(place.stage));
+    device::hopper::release(keys_free(place.stage), kMasked);
     update_softmax(logits, rescale);
     pack(probabilities, logits);
     for (int tile = 1; tile < num_tiles_; ++tile) {
@@ -241,7 +241,7 @@ class HopperAttentionBlock {
       device::hopper::wait_products<1>();
       device::hopper::pin(logits);
       mask(logits, begin_ + static_cast<std::uint32_t>(tile * kTileKeys), next.stage);
-      device::hopper::release(keys_free(next.stage));
+      device::hopper::release(keys_free(next.stage), kMasked);
       update_softmax(logits, rescale);
       device::hopper::pin(logits);  // exponentials are computed now, while values are multiplied
       device::hopper::wait_products<0>();

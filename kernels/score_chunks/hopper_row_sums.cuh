@@ -43,7 +43,8 @@ class HopperRowSumBlock {
     begin_ = tiles * static_cast<std::uint32_t>(split_) / num_splits * kTileKeys;
     end_ = tiles * (static_cast<std::uint32_t>(split_) + 1) / num_splits * kTileKeys;
     if (end_ > num_keys) end_ = num_keys;
-    num_tiles_ = begin_ < end_ ? static_cast<int>((end_ - begin_ + kTileKeys - 1) / kTileKeys) : 0;
+    // In pairs: the last may have no keys.
+    num_tiles_ = begin_ < end_ ? static_cast<int>((end_ - begin_ + 2 * kTileKeys - 1) / (2 * kTileKeys)) * 2 : 0;
   }
 
   __device__ __forceinline__ void run() {
@@ -52,19 +53,22 @@ class HopperRowSumBlock {
       barrier(0).init(kFetching);
       for (int stage = 0; stage < kStages; ++stage) {
         full(stage).init(2 * kFetching);
-        free(stage).init(kConsumers * device::kTileWarps);
+        free(stage).init(device::hopper::num_releases(kConsumers, is_ragged()));
       }
     }
     __syncthreads();
     const RowSumParts parts(task_, group_, split_, first_row_);
     if (warpgroup >= kConsumers) {
+      device::hopper::give_registers<40>();
       produce();
+      parts.merge_if_last(num_rows_);
     } else {
+      device::hopper::take_registers<216>();
       consume(warpgroup);
 #pragma unroll
       for (int half = 0; half < 2; ++half) parts.store(row_of(warpgroup, half), maximum_[half], sum_[half]);
+      parts.merge_if_last(num_rows_);
     }
-    parts.merge_if_last(num_rows_);
   }
 
  private:
@@ -81,6 +85,8 @@ class HopperRowSumBlock {
     return reinterpret_cast<std::uint8_t*>(shared_ + kTilesBytes + kNumBarriers * sizeof(std::uint64_t)) +
            stage * kTileKeys;
   }
+
+  __device__ __forceinline__ bool is_ragged() const { return slots_.tokens_per_page != nullptr; }
 
   __device__ __forceinline__ const BFloat16* find_key(std::uint32_t key) const {
     if (key >= end_) return device::hopper::absent_row();
@@ -124,28 +130,26 @@ class HopperRowSumBlock {
 
   __device__ __forceinline__ void consume(int warpgroup) {
 #pragma unroll
-    for (int half = 0; half < 2; ++half) visible_[half] = visible(row_of(warpgroup, half));
+    for (int half = 0; half < 2; ++half) {
+      const std::uint32_t last = visible(row_of(warpgroup, half));
+      visible_[half] = last < end_ ? last : end_;
+    }
     if (num_tiles_ == 0) return;
     barrier(0).wait(0);
-    const device::hopper::Turns<1> turns(warpgroup, true);
-    turns.open();
-    Place place;
-    for (int tile = 0; tile < num_tiles_; ++tile) {
-      Logits logits;
-      full(place.stage).wait(place.parity);
-      turns.await();
-      start(logits, warpgroup, place);
-      turns.pass(tile + 1 == num_tiles_);
+    Logits even, odd;
+    Place started, added;
+    for (int tile = 0; tile < num_tiles_; tile += 2) {
+      start(even, warpgroup, started);
+      start(odd, warpgroup, started);
+      device::hopper::wait_products<1>();
+      add(even, tile, added);
       device::hopper::wait_products<0>();
-      device::hopper::pin(logits);
-      mask(logits, begin_ + static_cast<std::uint32_t>(tile * kTileKeys), place.stage);
-      device::hopper::release(free(place.stage));
-      add(logits);
-      place.advance();
+      add(odd, tile + 1, added);
     }
   }
 
-  __device__ __forceinline__ void start(Logits& logits, int warpgroup, const Place& place) const {
+  __device__ __forceinline__ void start(Logits& logits, int warpgroup, Place& place) const {
+    full(place.stage).wait(place.parity);
     device::hopper::fence_shared_for_products();
     const std::uint32_t a = Queries::along_columns(shared_, warpgroup * device::hopper::kWarpgroupRows);
     const std::uint32_t b = Tile::along_columns(keys(place.stage), 0);
@@ -156,10 +160,20 @@ class HopperRowSumBlock {
       device::hopper::multiply_add(logits, a + Queries::column_step(step), b + Tile::column_step(step), step > 0);
     }
     device::hopper::commit_products();
+    place.advance();
+  }
+
+  /// A tile that was multiplied.
+  __device__ __forceinline__ void add(Logits& logits, int tile, Place& place) {
+    device::hopper::pin(logits);
+    mask(logits, begin_ + static_cast<std::uint32_t>(tile * kTileKeys), place.stage);
+    device::hopper::release(free(place.stage), is_ragged());
+    place.advance();
+    add_exponentials(logits);
   }
 
   __device__ __forceinline__ void mask(Logits& logits, std::uint32_t first_key, int stage) const {
-    if (slots_.tokens_per_page != nullptr) {
+    if (is_ragged()) {
 #pragma unroll
       for (int n = 0; n < kLogitTiles; ++n) {
 #pragma unroll
@@ -180,7 +194,7 @@ class HopperRowSumBlock {
     }
   }
 
-  __device__ __forceinline__ void add(const Logits& logits) {
+  __device__ __forceinline__ void add_exponentials(const Logits& logits) {
     const float to_log2 = task_.arguments.scale * kLog2E;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {

@@ -45,12 +45,12 @@ __global__ void __launch_bounds__(scoring::HopperRowSumBlock<kHeadDim>::kThreads
 #endif
 }
 
-template <int kHeadDim>
-__global__ void __launch_bounds__(scoring::HopperColumnSumBlock<kHeadDim>::kThreads, 2)
+template <int kHeadDim, int kRowTiles>
+__global__ void __launch_bounds__(scoring::HopperColumnSumBlock<kHeadDim, kRowTiles>::kThreads, 1)
     hopper_column_sums_kernel(const __grid_constant__ ScoreTask task) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   device::allow_next_kernel();
-  scoring::HopperColumnSumBlock<kHeadDim>(task).run();
+  scoring::HopperColumnSumBlock<kHeadDim, kRowTiles>(task).run();
 #else
   __trap();
 #endif
@@ -147,41 +147,67 @@ std::size_t workspace_bytes(const ScoreTask& task) {
   return kMaxCounters * sizeof(std::uint32_t) + (2 * num_partials(task) + num_log_sums) * sizeof(float);
 }
 
-/// The two passes over the keys.
-template <typename RowSums, typename ColumnSums>
-void launch_passes(void (*row_sums)(ScoreTask), void (*column_sums)(ScoreTask), std::uint32_t keys_per_block,
-                   const ScoreTask& task, cudaStream_t stream) {
-  const auto num_groups = static_cast<unsigned>(task.arguments.num_groups);
-  const bool has_rows = task.num_row_tiles > 0;
-  if (has_rows) {
-    device::launch(row_sums,
-                   {.grid = dim3(task.num_row_tiles, num_groups, static_cast<unsigned>(task.num_splits)),
-                    .block_threads = RowSums::kThreads,
-                    .shared_bytes = RowSums::kSharedBytes},
-                   stream, task);
-  }
-  device::launch(
-      column_sums,
-      {.grid = dim3((task.arguments.prefix.tokens.num_slots + keys_per_block - 1) / keys_per_block, num_groups),
-       .block_threads = ColumnSums::kThreads,
-       .shared_bytes = ColumnSums::kSharedBytes,
-       .overlaps_previous = has_rows && task.uses_warpgroups},
-      stream, task);
+template <typename Block>
+void launch_row_sums(void (*kernel)(ScoreTask), const ScoreTask& task, cudaStream_t stream) {
+  if (task.num_row_tiles == 0) return;
+  device::launch(kernel,
+                 {.grid = dim3(task.num_row_tiles, static_cast<unsigned>(task.arguments.num_groups),
+                               static_cast<unsigned>(task.num_splits)),
+                  .block_threads = Block::kThreads,
+                  .shared_bytes = Block::kSharedBytes},
+                 stream, task);
+}
+
+template <typename Block>
+void launch_column_sums(void (*kernel)(ScoreTask), unsigned num_blocks, const ScoreTask& task, cudaStream_t stream) {
+  device::launch(kernel,
+                 {.grid = dim3(num_blocks, static_cast<unsigned>(task.arguments.num_groups)),
+                  .block_threads = Block::kThreads,
+                  .shared_bytes = Block::kSharedBytes,
+                  .overlaps_previous = task.uses_warpgroups && task.num_row_tiles > 0},
+                 stream, task);
+}
+
+#ifdef REPREFILL_HAS_SM90A
+template <int kHeadDim, int kRowTiles>
+void launch_hopper_column_sums(const ScoreTask& task, cudaStream_t stream) {
+  using Block = scoring::HopperColumnSumBlock<kHeadDim, kRowTiles>;
+  const unsigned num_tiles = (task.arguments.prefix.tokens.num_slots + Block::kTileKeys - 1) / Block::kTileKeys;
+  const auto num_places = static_cast<unsigned>(device::device_limits().num_multiprocessors);
+  const unsigned num_blocks = std::clamp(num_places / static_cast<unsigned>(task.arguments.num_groups), 1u, num_tiles);
+  launch_column_sums<Block>(hopper_column_sums_kernel<kHeadDim, kRowTiles>, num_blocks, task, stream);
 }
 
 template <int kHeadDim>
-void launch_all(const ScoreTask& task, cudaStream_t stream) {
-  if (task.uses_warpgroups) {
-#ifdef REPREFILL_HAS_SM90A
-    using ColumnSums = scoring::HopperColumnSumBlock<kHeadDim>;
-    launch_passes<scoring::HopperRowSumBlock<kHeadDim>, ColumnSums>(
-        hopper_row_sums_kernel<kHeadDim>, hopper_column_sums_kernel<kHeadDim>, ColumnSums::kBlockKeys, task, stream);
-#endif
-  } else {
-    launch_passes<RowSumBlock<kHeadDim>, ColumnSumBlock<kHeadDim>>(
-        row_sums_kernel<kHeadDim>, column_sums_kernel<kHeadDim>, kBlockRows, task, stream);
+void launch_hopper(const ScoreTask& task, cudaStream_t stream) {
+  launch_row_sums<scoring::HopperRowSumBlock<kHeadDim>>(hopper_row_sums_kernel<kHeadDim>, task, stream);
+  switch (task.num_row_tiles) {
+    case 0:
+    case 1:
+      return launch_hopper_column_sums<kHeadDim, 1>(task, stream);
+    case 2:
+      return launch_hopper_column_sums<kHeadDim, 2>(task, stream);
+    case 3:
+      return launch_hopper_column_sums<kHeadDim, 3>(task, stream);
+    default:
+      return launch_hopper_column_sums<kHeadDim, 4>(task, stream);
   }
+}
+#else
+template <int kHeadDim>
+void launch_hopper(const ScoreTask&, cudaStream_t) {}
+#endif
+
+template <int kHeadDim>
+void launch_all(const ScoreTask& task, cudaStream_t stream) {
   const PagedTokens& tokens = task.arguments.prefix.tokens;
+  if (task.uses_warpgroups) {
+    launch_hopper<kHeadDim>(task, stream);
+  } else {
+    launch_row_sums<RowSumBlock<kHeadDim>>(row_sums_kernel<kHeadDim>, task, stream);
+    launch_column_sums<ColumnSumBlock<kHeadDim>>(column_sums_kernel<kHeadDim>,
+                                                 (tokens.num_slots + kBlockRows - 1) / kBlockRows, task, stream);
+  }
   device::launch(chunk_sums_kernel,
                  {.grid = dim3((tokens.num_pages() * kChunkLanes + kChunkThreads - 1) / kChunkThreads,
                                task.arguments.sum_groups ? 1 : static_cast<unsigned>(task.arguments.num_groups)),
