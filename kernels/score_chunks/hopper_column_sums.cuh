@@ -26,7 +26,7 @@ class HopperColumnSumBlock {
   using Logits = float[kLogitTiles][4];
   static constexpr std::size_t kTilesBytes = kRowTiles * Queries::kBytes + kStages * Keys::kBytes;
   static constexpr std::size_t kLogSumBytes = kRows * sizeof(float);
-  static constexpr std::size_t kNumBarriers = 2 + 2 * kStages;
+  static constexpr std::size_t kNumBarriers = 2 * kStages;
   static constexpr std::size_t kSharedBytes = kTilesBytes + kLogSumBytes + kNumBarriers * sizeof(std::uint64_t);
 
   __device__ __forceinline__ explicit HopperColumnSumBlock(const ScoreTask& task)
@@ -44,8 +44,6 @@ class HopperColumnSumBlock {
   __device__ __forceinline__ void run() {
     const int warpgroup = device::hopper::warpgroup_idx();
     if (threadIdx.x == 0) {
-      queries_full().init(2 * device::hopper::kWarpgroupThreads);
-      queries_free().init(device::hopper::num_releases(kConsumers, true));
       for (int stage = 0; stage < kStages; ++stage) {
         full(stage).init(device::hopper::kWarpgroupThreads);
         free(stage).init(device::hopper::num_releases(1));
@@ -70,10 +68,8 @@ class HopperColumnSumBlock {
   __device__ __forceinline__ Barrier barrier(int idx) const {
     return Barrier(reinterpret_cast<std::uint64_t*>(shared_ + kTilesBytes + kLogSumBytes) + idx);
   }
-  __device__ __forceinline__ Barrier queries_full() const { return barrier(0); }
-  __device__ __forceinline__ Barrier queries_free() const { return barrier(1); }
-  __device__ __forceinline__ Barrier full(int stage) const { return barrier(2 + stage); }
-  __device__ __forceinline__ Barrier free(int stage) const { return barrier(2 + kStages + stage); }
+  __device__ __forceinline__ Barrier full(int stage) const { return barrier(stage); }
+  __device__ __forceinline__ Barrier free(int stage) const { return barrier(kStages + stage); }
 
   // ---- the warpgroup that fetches ----
 
@@ -83,35 +79,13 @@ class HopperColumnSumBlock {
     return slots_.holds(slot, place) ? task_.stored_key(group_, place) : device::hopper::absent_row();
   }
 
-  __device__ __forceinline__ void fetch_queries(std::uint32_t first_row) const {
-    const int thread = static_cast<int>(threadIdx.x) % device::hopper::kWarpgroupThreads;
-    const int warp_row = thread / device::kWarpLanes * device::kWarpLanes;
-#pragma unroll 1
-    for (int tile = 0; tile < kRowTiles; ++tile) {
-      const std::uint32_t row = first_row + static_cast<std::uint32_t>(tile * kTileQueries + thread);
-      Queries::template load_warp_rows<device::kWarpLanes>(
-          queries(tile), warp_row, row < num_rows_ ? task_.query(group_, row) : device::hopper::absent_row());
-    }
-    queries_full().arrive_with_copies();
-    device::wait_for_previous_kernel();  // the first pass, which leaves log sums
-#pragma unroll
-    for (int i = 0; i < kRowTiles; ++i) {
-      const std::uint32_t row = first_row + static_cast<std::uint32_t>(i * kTileQueries + thread);
-      log_sums()[i * kTileQueries + thread] =
-          row < num_rows_ ? task_.log_sums[static_cast<std::uint64_t>(group_) * task_.max_rows + row] : INFINITY;
-    }
-    queries_full().arrive();
-  }
-
   __device__ __forceinline__ void fetch() const {
     constexpr int kRowsOfWarp = kTileKeys / device::kTileWarps;
     const int warp = device::warp_idx() % device::kTileWarps, first = warp * kRowsOfWarp;
     const std::uint32_t mine = static_cast<std::uint32_t>(first + device::lane_idx() % kRowsOfWarp);
     Place place;
     for (std::uint32_t pass = 0; pass < num_passes_; ++pass) {
-      queries_free().wait((pass & 1) ^ 1);
       const BFloat16* key = find_key(begin_tile_ * kTileKeys + mine);
-      fetch_queries(pass * kRows);
       for (std::uint32_t tile = begin_tile_; tile < end_tile_; ++tile) {
         free(place.stage).wait(place.parity ^ 1);
         Keys::template load_warp_rows<kRowsOfWarp>(keys(place.stage), first, key);
@@ -125,10 +99,20 @@ class HopperColumnSumBlock {
 
   // ---- the warpgroups that multiply: every other tile each ----
 
+  static constexpr int kConsumerThreads = kConsumers * device::hopper::kWarpgroupThreads;
+  __device__ __forceinline__ static void sync_consumers() { device::hopper::sync_threads<1, kConsumerThreads>(); }
+
   __device__ __forceinline__ void consume(int warpgroup) const {
     Place place;
     for (std::uint32_t pass = 0; pass < num_passes_; ++pass) {
-      queries_full().wait(pass & 1);
+      if (pass > 0) sync_consumers();  // all are done with the last rows
+      load_queries(pass * kRows);
+      device::commit_copies();
+      device::wait_for_previous_kernel();  // the first pass
+      merge_log_sums(pass * kRows);
+      device::wait_copies<0>();
+      device::hopper::fence_shared_for_products();
+      sync_consumers();
       for (std::uint32_t tile = begin_tile_; tile < end_tile_; ++tile) {
         if (((tile - begin_tile_) & 1) == static_cast<std::uint32_t>(warpgroup)) {
           float sums[2] = {0, 0};
@@ -137,9 +121,25 @@ class HopperColumnSumBlock {
         }
         place.advance();
       }
-      device::hopper::release(queries_free(), true);  // lanes read log sums
     }
-    device::wait_for_previous_kernel();  // so that what comes after this kernel comes after the first pass
+  }
+
+  __device__ __forceinline__ void load_queries(std::uint32_t first_row) const {
+    constexpr int kWarps = kConsumers * device::kTileWarps;
+#pragma unroll 1
+    for (int row = device::warp_idx() * device::kWarpLanes; row < kRows; row += kWarps * device::kWarpLanes) {
+      const std::uint32_t mine = first_row + static_cast<std::uint32_t>(row + device::lane_idx());
+      Queries::template load_warp_rows<device::kWarpLanes>(
+          queries(row / kTileQueries), row % kTileQueries,
+          mine < num_rows_ ? task_.query(group_, mine) : device::hopper::absent_row());
+    }
+  }
+
+  __device__ __forceinline__ void merge_log_sums(std::uint32_t first_row) const {
+    for (int i = static_cast<int>(threadIdx.x); i < kRows; i += kConsumerThreads) {
+      const std::uint32_t row = first_row + static_cast<std::uint32_t>(i);
+      log_sums()[i] = row < num_rows_ ? task_.merged_log_sum(group_, row) : INFINITY;
+    }
   }
 
   __device__ __forceinline__ void add_tile(float (&sums)[2], const Place& place) const {

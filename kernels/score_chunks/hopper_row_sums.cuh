@@ -57,17 +57,15 @@ class HopperRowSumBlock {
       }
     }
     __syncthreads();
-    const RowSumParts parts(task_, group_, split_, first_row_);
     if (warpgroup >= kConsumers) {
       device::hopper::give_registers<40>();
       produce();
-      parts.merge_if_last(num_rows_);
     } else {
       device::hopper::take_registers<216>();
       consume(warpgroup);
+      const RowSumParts parts(task_, group_, split_, first_row_);  // which the second pass merges
 #pragma unroll
       for (int half = 0; half < 2; ++half) parts.store(row_of(warpgroup, half), maximum_[half], sum_[half]);
-      parts.merge_if_last(num_rows_);
     }
   }
 

@@ -14,20 +14,16 @@ class RowSumParts {
   __device__ __forceinline__ void store(std::uint32_t row, float maximum, float sum) const {
     sum = device::quad_sum(sum);
     if ((device::lane_idx() & 3) != 0 || row >= task_.max_rows) return;
-    task_.partial_maximum[partial_idx(split_, row)] = maximum * (task_.arguments.scale * kLog2E);
-    task_.partial_sum[partial_idx(split_, row)] = sum;
+    task_.partial_maximum[task_.partial_idx(split_, group_, row)] = maximum * (task_.arguments.scale * kLog2E);
+    task_.partial_sum[task_.partial_idx(split_, group_, row)] = sum;
   }
 
-  /// By all threads of the block.
+  /// By all threads of the block, one for each of its rows.
   __device__ __forceinline__ void merge_if_last(std::uint32_t num_rows) const {
     if (is_last_split()) merge_splits(num_rows);
   }
 
  private:
-  __device__ __forceinline__ std::uint64_t partial_idx(int split, std::uint32_t row) const {
-    return static_cast<std::uint64_t>(split * task_.arguments.num_groups + group_) * task_.max_rows + row;
-  }
-
   /// Whether all other splits of these rows have stored their parts. Sets the count back for the next launch.
   __device__ __forceinline__ bool is_last_split() const {
     __shared__ bool is_last;
@@ -43,24 +39,12 @@ class RowSumParts {
     return is_last;
   }
 
-  /// In ascending order of splits, whichever block came last. A row that does not exist gets +inf: it adds nothing.
+  /// Whichever block came last. A row that does not exist gets +inf: it adds nothing.
   __device__ __forceinline__ void merge_splits(std::uint32_t num_rows) const {
-    const std::uint32_t idx = first_row_ + threadIdx.x;
-    if (threadIdx.x >= kBlockRows || idx >= task_.max_rows) return;
-    // Volatile: past L1, which other blocks' stores do not reach.
-    const volatile float* maxima = task_.partial_maximum;
-    const volatile float* sums = task_.partial_sum;
-    float highest = -INFINITY, sum = 0;
-#pragma unroll 4
-    for (int split = 0; split < task_.num_splits; ++split) highest = fmaxf(highest, maxima[partial_idx(split, idx)]);
-    const float reference = highest == -INFINITY ? 0.0f : highest;
-#pragma unroll 4
-    for (int split = 0; split < task_.num_splits; ++split) {
-      const std::uint64_t part = partial_idx(split, idx);
-      sum += sums[part] * device::exp2_fast(maxima[part] - reference);
-    }
-    float* log_sum = task_.log_sums + static_cast<std::uint64_t>(group_) * task_.max_rows + idx;
-    *log_sum = idx < num_rows ? reference + log2f(sum) : INFINITY;
+    const std::uint32_t row = first_row_ + threadIdx.x;
+    if (row >= task_.max_rows) return;
+    float* log_sum = task_.log_sums + static_cast<std::uint64_t>(group_) * task_.max_rows + row;
+    *log_sum = row < num_rows ? task_.merged_log_sum(group_, row) : INFINITY;
   }
 
   const ScoreTask& task_;

@@ -39,6 +39,25 @@ struct ScoreTask {
     return arguments.queries + (std::uint64_t{query} * static_cast<std::uint32_t>(arguments.num_query_heads) + head) *
                                    static_cast<std::uint32_t>(arguments.head_dim);
   }
+  __device__ __forceinline__ std::uint64_t partial_idx(int split, int group, std::uint32_t row) const {
+    return static_cast<std::uint64_t>(split * arguments.num_groups + group) * max_rows + row;
+  }
+  /// log2 of the row's denominator, of all splits' parts in ascending order.
+  __device__ __forceinline__ float merged_log_sum(int group, std::uint32_t row) const {
+    // Volatile: past L1, which other blocks' stores do not reach.
+    const volatile float* maxima = partial_maximum;
+    const volatile float* sums = partial_sum;
+    float highest = -INFINITY, sum = 0;
+#pragma unroll 8
+    for (int split = 0; split < num_splits; ++split) highest = fmaxf(highest, maxima[partial_idx(split, group, row)]);
+    const float reference = highest == -INFINITY ? 0.0f : highest;
+#pragma unroll 8
+    for (int split = 0; split < num_splits; ++split) {
+      const std::uint64_t part = partial_idx(split, group, row);
+      sum += sums[part] * device::exp2_fast(maxima[part] - reference);
+    }
+    return reference + log2f(sum);
+  }
   /// Never read from: see Tile::load_rows. Without queries there are still pages.
   __device__ __forceinline__ const BFloat16* valid_address() const {
     return arguments.queries != nullptr ? arguments.queries : device::load_pointer(arguments.prefix.pages);
