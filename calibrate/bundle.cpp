@@ -81,7 +81,7 @@ Json gpu_part(const Plan& plan, const Measurements& m, std::vector<FitReport>& f
       fmt::format("CPU executor, {} threads, {}", m.num_threads, describe_machine().at("cpu").get<std::string>()));
   part.set("peak_flops_per_s", roofline.peak_flops_per_s, "measured: the best rate of any operation");
   part.set("memory_bandwidth_bytes_per_s", roofline.memory_bandwidth_bytes_per_s,
-           "measured: weights of the head read for one token");
+           "measured: weights of the head read for one token, or the best copy where that is quicker");
   part.set("memory_bytes",
            static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)),
            "the kernel's count of memory now; nothing is sized by it, since a virtual machine's may grow");

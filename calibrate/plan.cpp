@@ -125,9 +125,13 @@ Plan make_plan(const CalibrateOptions& options) {
   if (options.cell_seconds) {
     plan.rule.cap_s = *options.cell_seconds;
     plan.sustained_s = std::clamp(static_cast<int>(10 * *options.cell_seconds), 1, plan.sustained_s);
+    plan.storage_grid.slice_s = std::min(plan.storage_grid.slice_s, *options.cell_seconds / 2);
   }
   plan.storage_grid.unregistered_buffers = options.unregistered_buffers;
-  if (options.storage) plan.site = inspect_site(*options.storage, options.span);
+  if (options.storage) {
+    plan.site = inspect_site(*options.storage, options.span);
+    plan.storage_grid.span = plan.site->span;
+  }
   const engine::CpuExecutorOptions executor;
   for (const std::string& name : options.models) {
     plan.models.push_back(source_of(name, options.models_folder, executor.weight_cache));

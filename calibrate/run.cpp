@@ -136,6 +136,7 @@ class PlanRun {
                                   .has_storage = file_.has_value(),
                                   .has_compute = walk != nullptr,
                                   .walk = walk,
+                                  .slice_s = plan_.storage_grid.slice_s,
                                   .unregistered_buffers = plan_.options.unregistered_buffers};
     measure_cells(interference_cells(parts, clock_), plan_.rule);
   }

@@ -1,5 +1,6 @@
 #include "calibrate/cpu/interference_cells.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace reprefill::calibrate {
@@ -18,12 +19,14 @@ class Work {
 class ReadWork final : public Work {
  public:
   explicit ReadWork(const InterferenceParts& parts)
-      : load_(*parts.file, {Bytes{128 * 1024}, 16, Pattern::random}, 11, parts.unregistered_buffers) {}
-  double measure() override { return load_.run(0.03).ns_each(); }
+      : load_(*parts.file, {Bytes{128 * 1024}, 16, Pattern::random}, 11, parts.unregistered_buffers),
+        slice_s_(parts.slice_s) {}
+  double measure() override { return load_.run(slice_s_).ns_each(); }
   void keep_on(const std::atomic<bool>& stop) override { load_.run(1e9, nullptr, &stop); }
 
  private:
   ReadLoad load_;
+  double slice_s_;
 };
 
 class CopyWork final : public Work {
@@ -55,8 +58,12 @@ class ComputeWork final : public Work {
 
  private:
   double step() {
-    if (attention_) return walk_.time_layer(clock_, 32, 4096).score_ns;
-    const LayerWalk::Timing timing = walk_.time_layer(clock_, 128, 0);
+    const auto positions = static_cast<std::uint32_t>(walk_.geometry().max_position_embeddings);
+    if (attention_) {
+      const std::uint32_t queries = std::min(32u, positions / 2);
+      return walk_.time_layer(clock_, queries, std::min(4096u, positions - queries)).score_ns;
+    }
+    const LayerWalk::Timing timing = walk_.time_layer(clock_, std::min(128u, positions), 0);
     return timing.project_ns + timing.attend_ns;
   }
   LayerWalk& walk_;

@@ -33,6 +33,8 @@ class LayerWalk {
   /// A new request at the next call: what the cell before left half-way is dropped.
   void restart() { sequence_.reset(); }
 
+  const ModelGeometry& geometry() const { return executor_.checkpoint().geometry(); }
+
   /// Probe heads that are measured: those of IMPRESS, as many as the first KV head serves.
   std::vector<int> probe_heads() const;
 

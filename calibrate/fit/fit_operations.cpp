@@ -190,6 +190,11 @@ RooflineFit fit_roofline(const std::vector<ModelGeometry>& models, const std::ve
     const double bytes = static_cast<double>(costs.first_token().bytes_moved.value);
     memory = std::max(memory, bytes / tables.first_token_ns * 1e9);
   }
+  // A small model's head fits a cache or is over before a bandwidth shows: memory is no slower than copies in it.
+  for (const Measured& cell : cells) {
+    if (cell.spec.quantity != "copy") continue;
+    memory = std::max(memory, cell.spec.shape.at("bytes").get<double>() / median(cell.of()) * 1e9);
+  }
   const double peak = std::max(gemm, attention);
   return {.peak_flops_per_s = peak,
           .gemm_efficiency = std::max(0.001, gemm / peak),

@@ -117,6 +117,16 @@ TEST(FitOperations, OtherModelsCellsAreNotTaken) {
   EXPECT_THROW(fit_operations(tiny(), cells, 1), ConfigError);
 }
 
+TEST(FitRoofline, MemoryIsNoSlowerThanACopyWhereTheHeadIsTooSmallToShowIt) {
+  std::vector<Measured> cells = cells_of({1, 64}, {0, 256}, 0);
+  const OperationFit fit = fit_operations(tiny(), cells, 1);
+  const double from_head = fit_roofline({tiny()}, {fit}, cells).memory_bandwidth_bytes_per_s;
+  EXPECT_LT(from_head, 1e11);  // 16 KiB in 800 ns
+  cells.push_back(
+      {.spec = {.id = "", .quantity = "copy", .shape = {{"bytes", 1e6}}}, .values = {{8000, 10000, 12000}}});
+  EXPECT_DOUBLE_EQ(fit_roofline({tiny()}, {fit}, cells).memory_bandwidth_bytes_per_s, 1e11);
+}
+
 TEST(FitRoofline, IsTheBestRateThatWasMeasured) {
   const std::vector<Measured> cells = cells_of({1, 16, 64, 256}, {0, 256, 1024}, 0.05);
   const OperationFit fit = fit_operations(tiny(), cells, 1);
