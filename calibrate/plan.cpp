@@ -5,6 +5,7 @@
 #include "calibrate/cpu/host_cells.hpp"
 #include "calibrate/cpu/interference_cells.hpp"
 #include "calibrate/cpu/random_checkpoint.hpp"
+#include "calibrate/session/driver_cells.hpp"
 #include "core/base/nearest_name.hpp"
 #include "sim/devices/operation_tables.hpp"
 
@@ -151,7 +152,8 @@ Plan make_plan(const CalibrateOptions& options) {
   if (plan.site) plan_storage(plan);
   for (const ModelSource& model : plan.models) {
     plan.parts.push_back(
-        part_of(model.geometry.name, operation_cells(plan.operation_grid, model.geometry, nullptr, clock), plan.rule));
+        part_of(model.geometry.name, operation_cells(plan.operation_grid, model.geometry, nullptr), plan.rule));
+    plan.parts.push_back(part_of(model.geometry.name + " in sessions", driver_cells(model.geometry, {}), plan.rule));
   }
   const InterferenceParts interference{
       .file = nullptr, .has_storage = plan.site.has_value(), .has_compute = !plan.models.empty()};
