@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "calibrate/fit/fit_driver.hpp"
 #include "calibrate/fit/fit_line.hpp"
 #include "calibrate/fit/fit_operations.hpp"
 #include "calibrate/fit/fit_ssd.hpp"
@@ -64,6 +65,7 @@ Json operations_json(const OperationFit& fit, const ModelSource& source) {
   json["score_probe"] = fit.tables.score_probe->to_json();
   json["probe_query_heads"] = fit.tables.probe_query_heads;
   json["first_token_ns"] = fit.tables.first_token_ns;
+  if (fit.tables.begin) json["begin"] = fit.tables.begin->to_json();
   return json;
 }
 
@@ -76,19 +78,18 @@ Json gpu_part(const Plan& plan, const Measurements& m, std::vector<FitReport>& f
     fits.insert(fits.end(), operations.back().reports.begin(), operations.back().reports.end());
   }
   const RooflineFit roofline = fit_roofline(models, operations, m.cells);
-  const double hand_over = must(median_of(m.cells, "hand_over"), "hand_over");
   PartWriter part(
       fmt::format("CPU executor, {} threads, {}", m.num_threads, describe_machine().at("cpu").get<std::string>()));
   part.set("peak_flops_per_s", roofline.peak_flops_per_s, "measured: the best rate of any operation");
   part.set("memory_bandwidth_bytes_per_s", roofline.memory_bandwidth_bytes_per_s,
-           "measured: weights of the head read for one token");
+           "measured: weights of the head read for one token, or the best copy where that is quicker");
   part.set("memory_bytes",
            static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)),
            "the kernel's count of memory now; nothing is sized by it, since a virtual machine's may grow");
   part.set("gemm_efficiency", roofline.gemm_efficiency, "measured: projections against the best rate");
   part.set("attention_efficiency", roofline.attention_efficiency, "measured: scoring against the best rate");
   part.set("memory_efficiency", 1.0, "the bandwidth above is a measured one");
-  part.set("operation_overhead_ns", whole(hand_over), "measured: to the compute lane's thread and back");
+  part.set("operation_overhead_ns", 0, "the way to the compute lane's thread and back is in host.driver");
   part.set("select_overhead_ns", whole(must(median_of(m.cells, "select", 0, "candidates", 512), "select")),
            "measured: 5 % of 512 candidates");
   part.set("residual_sigma", roofline.residual_sigma, "measured: samples of attend around their medians");
@@ -132,14 +133,13 @@ Json ssd_part(const Plan& plan, const Measurements& m, std::vector<FitReport>& f
 }
 
 Json link_part(const Measurements& m, const LineFit& copies) {
-  const double hand_over = must(median_of(m.cells, "hand_over"), "hand_over");
   const double rate = 1e9 / copies.line.ns_per_byte;
   PartWriter part("copies between host buffers: the CPU executor's GPU tier is in host memory");
-  const std::string latency = "measured: to a copy lane's thread and back, and a memcpy's start";
+  const std::string latency = "measured: a memcpy's start; the way to the lane's thread and back is in host.driver";
   const std::string bandwidth = "measured: one thread's memcpy between buffers that no cache holds";
-  part.set("copy_latency_ns", whole(hand_over + copies.line.latency_ns), latency);
+  part.set("copy_latency_ns", whole(copies.line.latency_ns), latency);
   part.set("copy_bandwidth_bytes_per_s", rate, bandwidth);
-  part.set("gather_latency_ns", whole(hand_over + copies.line.latency_ns), latency);
+  part.set("gather_latency_ns", whole(copies.line.latency_ns), latency);
   part.set("gather_bandwidth_bytes_per_s", rate, bandwidth);
   part.set("pageable_bandwidth_bytes_per_s", rate, bandwidth);
   part.set("residual_sigma", residual_sigma(m.cells, "copy", 0), "measured: samples around their medians");
@@ -156,8 +156,21 @@ double tokenise_per_token(const Measurements& m, std::string& source) {
   return 100;
 }
 
-Json host_part(const Measurements& m, const LineFit& copies, bool has_io_calls) {
-  const double hand_over = must(median_of(m.cells, "hand_over"), "hand_over");
+/// From sessions; without any, the way to an idle lane and back.
+Json driver_json(const Measurements& m, std::vector<FitReport>& fits) {
+  sim::DriverCosts costs{.start = Nanoseconds{whole(must(median_of(m.cells, "hand_over", 0), "hand_over"))},
+                         .notice = Nanoseconds{whole(must(median_of(m.cells, "hand_over", 1), "hand_over"))}};
+  if (std::optional<DriverFit> fit = fit_driver(m.cells)) {
+    costs = fit->costs;
+    fits.push_back(std::move(fit->report));
+  }
+  return {{"per_operation_ns", costs.per_operation.value},
+          {"per_piece_ns", costs.per_piece.value},
+          {"start_ns", costs.start.value},
+          {"notice_ns", costs.notice.value}};
+}
+
+Json host_part(const Measurements& m, const LineFit& copies, bool has_io_calls, std::vector<FitReport>& fits) {
   const IoCalls calls = io_calls(m.cells);
   const std::string io = has_io_calls ? "measured: 32 reads of 64 KiB in one submission"
                                       : "assumption: 1 us and 0.5 us; no storage was measured";
@@ -168,14 +181,19 @@ Json host_part(const Measurements& m, const LineFit& copies, bool has_io_calls) 
            "measured: one thread's memcpy between buffers that no cache holds");
   part.set("submission_cost_ns", has_io_calls ? whole(calls.submit_ns) : 1000, io);
   part.set("completion_cost_ns", has_io_calls ? whole(calls.harvest_ns) : 500, io);
-  part.set("selection_cost_ns", whole(hand_over), "measured: from a lane's thread to the driver and back");
-  part.set("first_token_cost_ns", 0, "the hand-over is in gpu.operation_overhead_ns");
+  part.set("selection_cost_ns", 0, "the way to the driver is in driver.notice_ns");
+  part.set("first_token_cost_ns", 0, "the way to the driver is in driver.notice_ns");
   part.set("tokenise_per_token_ns", whole(per_token), tokenise_source);
   part.set("look_up_per_block_ns", whole(must(median_of(m.cells, "look_up", 0, "blocks", 128), "look_up") / 128),
            "measured: a stored prefix of 128 blocks");
-  part.set("cache_update_per_entry_ns", whole(must(median_of(m.cells, "cache_update"), "cache_update") / 512),
-           "measured: note, look up, admit and unpin in a full cache");
-  return part.take();
+  const bool in_sessions = fit_driver(m.cells).has_value();
+  part.set("cache_update_per_entry_ns",
+           in_sessions ? 0 : whole(must(median_of(m.cells, "cache_update"), "cache_update") / 512),
+           in_sessions ? "the engine updates caches as it issues: in driver.per_piece_ns"
+                       : "measured: note, look up, admit and unpin in a full cache");
+  Json json = part.take();
+  json["driver"] = driver_json(m, fits);
+  return json;
 }
 
 /// The executor's copies are all memcpy: what was measured of `copy` goes for both directions and the gather.
@@ -241,7 +259,7 @@ Bundle make_bundle(const Plan& plan, const Measurements& m, const std::string& n
   if (!plan.models.empty()) bundle.model["gpu"] = gpu_part(plan, m, bundle.fits);
   if (plan.site || plan.options.fio) bundle.model["ssd"] = ssd_part(plan, m, bundle.fits);
   bundle.model["link"] = link_part(m, copies);
-  bundle.model["host"] = host_part(m, copies, plan.site.has_value());
+  bundle.model["host"] = host_part(m, copies, plan.site.has_value(), bundle.fits);
   bundle.fits.push_back(copies.report);
   bundle.model["interference"] = interference_json(m.cells, bundle.fits);
   bundle.model["fits"] = Json::array();

@@ -5,6 +5,7 @@
 #include "calibrate/cpu/host_cells.hpp"
 #include "calibrate/cpu/interference_cells.hpp"
 #include "calibrate/cpu/random_checkpoint.hpp"
+#include "calibrate/session/driver_cells.hpp"
 #include "core/base/nearest_name.hpp"
 #include "sim/devices/operation_tables.hpp"
 
@@ -125,9 +126,13 @@ Plan make_plan(const CalibrateOptions& options) {
   if (options.cell_seconds) {
     plan.rule.cap_s = *options.cell_seconds;
     plan.sustained_s = std::clamp(static_cast<int>(10 * *options.cell_seconds), 1, plan.sustained_s);
+    plan.storage_grid.slice_s = std::min(plan.storage_grid.slice_s, *options.cell_seconds / 2);
   }
   plan.storage_grid.unregistered_buffers = options.unregistered_buffers;
-  if (options.storage) plan.site = inspect_site(*options.storage, options.span);
+  if (options.storage) {
+    plan.site = inspect_site(*options.storage, options.span);
+    plan.storage_grid.span = plan.site->span;
+  }
   const engine::CpuExecutorOptions executor;
   for (const std::string& name : options.models) {
     plan.models.push_back(source_of(name, options.models_folder, executor.weight_cache));
@@ -147,7 +152,8 @@ Plan make_plan(const CalibrateOptions& options) {
   if (plan.site) plan_storage(plan);
   for (const ModelSource& model : plan.models) {
     plan.parts.push_back(
-        part_of(model.geometry.name, operation_cells(plan.operation_grid, model.geometry, nullptr, clock), plan.rule));
+        part_of(model.geometry.name, operation_cells(plan.operation_grid, model.geometry, nullptr), plan.rule));
+    plan.parts.push_back(part_of(model.geometry.name + " in sessions", driver_cells(model.geometry, {}), plan.rule));
   }
   const InterferenceParts interference{
       .file = nullptr, .has_storage = plan.site.has_value(), .has_compute = !plan.models.empty()};

@@ -6,6 +6,7 @@
 #include "calibrate/cpu/interference_cells.hpp"
 #include "calibrate/cpu/random_checkpoint.hpp"
 #include "calibrate/meter/sample_journal.hpp"
+#include "calibrate/session/driver_cells.hpp"
 #include "calibrate/storage/fio.hpp"
 
 namespace reprefill::calibrate {
@@ -35,16 +36,18 @@ struct OpenModel {
       folder = scratch;
       write_random_checkpoint(folder, source.geometry, source.num_layers);
     }
-    checkpoint.emplace(engine::Checkpoint::open(folder));
+    model.checkpoint = std::make_unique<engine::Checkpoint>(engine::Checkpoint::open(folder));
     engine::CpuExecutorOptions options{.num_threads = plan.options.threads};
     if (!source.weights_cached) options.weight_cache = Bytes{0};
-    executor.emplace(*checkpoint, options);
-    walk.emplace(*executor, std::max(std::uint32_t{4096}, plan.operation_grid.keys.back()));
+    auto executor = std::make_unique<engine::CpuExecutor>(*model.checkpoint, options);
+    num_threads = executor->num_threads();
+    model.executor = std::move(executor);
+    walk.emplace(*model.executor, std::max(std::uint32_t{4096}, plan.operation_grid.keys.back()));
     // Open files stay readable without names: nothing is left even by a kill from here on.
     if (source.checkpoint.empty()) std::filesystem::remove_all(folder);
   }
-  std::optional<engine::Checkpoint> checkpoint;
-  std::optional<engine::CpuExecutor> executor;
+  engine::Model model;
+  int num_threads = 0;
   std::optional<LayerWalk> walk;
 };
 
@@ -67,8 +70,9 @@ class PlanRun {
     for (const ModelSource& source : plan_.models) {
       model.reset();  // before the next: two need not fit the memory
       model.emplace(source, scratch_ / source.geometry.name, plan_);
-      result_.num_threads = model->executor->num_threads();
-      measure_cells(operation_cells(plan_.operation_grid, source.geometry, &*model->walk, clock_), plan_.rule);
+      result_.num_threads = model->num_threads;
+      measure_cells(operation_cells(plan_.operation_grid, source.geometry, &*model->walk), plan_.rule);
+      measure_driver(source.geometry, model->model);
     }
     measure_interference(model ? &*model->walk : nullptr);
     if (file_) check_page_cache();
@@ -131,11 +135,24 @@ class PlanRun {
                               .samples_per_turn = 5});
   }
 
+  /// Sessions read from a store of their own, beside the raw samples.
+  void measure_driver(const ModelGeometry& geometry, engine::Model& model) {
+    const std::uint32_t prefix_tokens = probe_prefix_tokens(geometry);
+    std::optional<engine::Store> store;
+    if (prefix_tokens > 0)
+      store.emplace(write_probe_store(model, scratch_ / (geometry.name + "-store"), prefix_tokens));
+    measure_cells(driver_cells(geometry, {.model = &model,
+                                          .store = store ? &*store : nullptr,
+                                          .unregistered_buffers = plan_.options.unregistered_buffers}),
+                  plan_.rule);
+  }
+
   void measure_interference(LayerWalk* walk) {
     const InterferenceParts parts{.file = file_ ? &*file_ : nullptr,
                                   .has_storage = file_.has_value(),
                                   .has_compute = walk != nullptr,
                                   .walk = walk,
+                                  .slice_s = plan_.storage_grid.slice_s,
                                   .unregistered_buffers = plan_.options.unregistered_buffers};
     measure_cells(interference_cells(parts, clock_), plan_.rule);
   }

@@ -16,6 +16,9 @@ class SimulatedMachine::Work {
   SimulatedMachine* machine = nullptr;
   bool ready = false;
   virtual ~Work() = default;
+  virtual OpState& op() = 0;
+  /// Whether another thread must wake for it.
+  virtual bool is_on_a_lane() const { return true; }
   /// Dependencies are done.
   virtual void run() = 0;
   /// Its device began: once for each operation.
@@ -23,6 +26,18 @@ class SimulatedMachine::Work {
     span.start = machine->simulation_.now();
     machine->busy_[static_cast<std::size_t>(span.resource)].begin(span.start);
   }
+
+  /// The driver's part, where it takes time: until the operation has begun, then until its end is heard of.
+  class Handling final : public Timer {
+   public:
+    explicit Handling(Work& work) : work_(work) {}
+    bool is_over = false;  // the operation
+    void fire() override { is_over ? work_.machine->complete(work_.op()) : work_.run(); }
+
+   private:
+    Work& work_;
+  };
+  Handling handling{*this};
 };
 
 class SimulatedMachine::Read final : public ReadResult, public Work, public SsdClient {
@@ -36,6 +51,8 @@ class SimulatedMachine::Read final : public ReadResult, public Work, public SsdC
   bool started = false;
   bool submitted = false;
 
+  OpState& op() override { return *this; }
+  bool is_on_a_lane() const override { return false; }
   void run() override { machine->begin_read(*this); }
   void submit() {
     submitted = true;
@@ -62,6 +79,8 @@ class SimulatedMachine::Write final : public OpState, public Work, public SsdCli
   std::size_t num_waiting = 0;
   bool started = false;
 
+  OpState& op() override { return *this; }
+  bool is_on_a_lane() const override { return false; }
   void run() override {
     num_waiting = requests.size();
     machine->ssd_.submit(SsdQueue::write, requests);
@@ -85,6 +104,7 @@ class SimulatedMachine::LaneWork : public OpState, public Work, public LaneClien
   bool dropped = false;
   bool in_place = false;  // nothing to do: the bytes are where they should go
 
+  OpState& op() override { return *this; }
   void run() override {
     if (!dropped && !in_place) {
       lane->enqueue(*this, activity, duration);
@@ -119,6 +139,7 @@ class SimulatedMachine::Score final : public ScoreResult, public Work, public La
   ScoreSpec spec;
   Nanoseconds duration{0};
 
+  OpState& op() override { return *this; }
   void run() override { machine->gpu_.enqueue(*this, Activity::attention, duration); }
   void on_lane_start() override { begin_service(); }
   void on_lane_done() override {
@@ -142,6 +163,8 @@ class SimulatedMachine::Wait final : public OpState, public Work, public Timer {
   using OpState::OpState;
   Nanoseconds duration{0};
 
+  OpState& op() override { return *this; }
+  bool is_on_a_lane() const override { return false; }
   void run() override {
     begin_service();
     machine->simulation_.schedule(*this, machine->simulation_.now() + duration);
@@ -158,6 +181,7 @@ class SimulatedMachine::Select final : public SelectResult, public Work, public 
   Nanoseconds kernel{0};
   Nanoseconds to_host{0};
 
+  OpState& op() override { return *this; }
   void run() override { machine->gpu_.enqueue(*this, Activity::attention, kernel); }
   void on_lane_start() override { begin_service(); }
   void on_lane_done() override { machine->simulation_.schedule(*this, machine->simulation_.now() + to_host); }
@@ -202,9 +226,22 @@ SimulatedMachine::~SimulatedMachine() = default;
 void SimulatedMachine::begin(OpState& op) {
   auto& work = dynamic_cast<Work&>(op);
   work.ready = true;
-  work.span.ready = simulation_.now();
+  work.span.ready = std::max(simulation_.now(), driver_free_at_);
   occupancy_.enter(work.span);
-  work.run();
+  run_when_issued(work);
+}
+
+void SimulatedMachine::run_when_issued(Work& work) {
+  const Nanoseconds wake = work.is_on_a_lane() ? options_.profile->host.driver.start : Nanoseconds{0};
+  const Nanoseconds at = work.span.ready + wake;
+  if (at == simulation_.now()) return work.run();
+  simulation_.schedule(work.handling, at);
+}
+
+void SimulatedMachine::charge_driver(std::uint64_t num_pieces) {
+  const DriverCosts& driver = options_.profile->host.driver;
+  const Nanoseconds cost = driver.per_operation + driver.per_piece * static_cast<std::int64_t>(num_pieces);
+  if (cost.value > 0) driver_free_at_ = std::max(driver_free_at_, simulation_.now()) + cost;
 }
 
 void SimulatedMachine::finish(OpState& op, Work& work) {
@@ -212,7 +249,10 @@ void SimulatedMachine::finish(OpState& op, Work& work) {
   busy_[static_cast<std::size_t>(work.span.resource)].end(work.span.end);
   occupancy_.leave(work.span);
   observer_.on_span(work.span);
-  complete(op);
+  const Nanoseconds heard = std::max(simulation_.now() + options_.profile->host.driver.notice, driver_free_at_);
+  if (heard == simulation_.now()) return complete(op);
+  work.handling.is_over = true;
+  simulation_.schedule(work.handling, heard);
 }
 
 namespace {
@@ -256,6 +296,7 @@ ReadOp SimulatedMachine::read(OpContext context, PieceList pieces, ReadPriority 
     // Segments lie somewhere on the stripe: their number decides where.
     op->requests.push_back({op.get(), request.offset + mix64(request.segment.value) % (1u << 30), request.bytes});
   }
+  charge_driver(pieces.keys.size());
   issue(op, deps);
   return op;
 }
@@ -379,6 +420,7 @@ Op SimulatedMachine::copy(OpContext context, PieceList pieces, CopyRoute route, 
       op->sources.emplace_back(read);
     }
   }
+  charge_driver(pieces.keys.size());
   issue(op, deps);
   return op;
 }
@@ -418,7 +460,10 @@ Op SimulatedMachine::project(OpContext context, TokenRange range, const Deps& de
                               record::Resource::gpu_compute);
   op->lane = &gpu_;
   const Nanoseconds launch = range.first == 0 ? options_.path->launch_overhead_per_layer : Nanoseconds{0};
-  op->duration = gpu_noise_.apply(launch + model_.project(range.count));
+  const bool begins = context.layer_idx == 0 && range.first == 0;
+  op->duration =
+      gpu_noise_.apply(launch + model_.project(range.count) + (begins ? model_.begin(range.count) : Nanoseconds{0}));
+  charge_driver(0);
   if (!options_.stream_weights) {
     issue(op, deps);
     return op;
@@ -445,6 +490,7 @@ ScoreOp SimulatedMachine::score(OpContext context, const Request& request, const
   Nanoseconds duration = model_.score(request.own_tokens, request.stored_tokens, query_heads, kv_heads);
   if (spec.repeats_projection) duration += model_.project(request.own_tokens);
   op->duration = gpu_noise_.apply(duration);
+  charge_driver(0);
   issue(op, deps);
   return op;
 }
@@ -458,9 +504,21 @@ SelectOp SimulatedMachine::select(OpContext context, const ScoreOp& scores, cons
   const SoftwarePath& path = *options_.path;
   op->to_host = options_.profile->host.selection_cost + path.identify_cost_per_call + path.stage_synchronise +
                 transfer_time(path.score_to_host, options_.profile->link.copy_bandwidth);
+  charge_driver(0);
   issue(op, Op(scores));
   return op;
 }
+
+namespace {
+
+/// Whose addresses attention is given: blocks of K and of V.
+std::uint64_t num_pieces_of(const layout::StoreLayout* layout, std::uint32_t k_tokens, std::uint32_t v_tokens) {
+  if (layout == nullptr) return 0;
+  const std::uint32_t block = layout->kv_layout().block_tokens;
+  return divide_rounding_up(k_tokens, block) + divide_rounding_up(v_tokens, block);
+}
+
+}  // namespace
 
 Op SimulatedMachine::attend(OpContext context, const Request& request, TokenRange range, const KvView& view,
                             const Deps& deps) {
@@ -474,6 +532,7 @@ Op SimulatedMachine::attend(OpContext context, const Request& request, TokenRang
   op->activity = attention > linear ? Activity::attention : Activity::gemm;
   op->duration = gpu_noise_.apply(model_.attend(range.count, range.first, k_tokens, v_tokens));
   if (range.first + range.count == request.own_tokens) observer_.on_attend(request, context.layer_idx, view);
+  charge_driver(num_pieces_of(options_.store_layout, k_tokens, v_tokens));
   issue(op, deps);
   return op;
 }
@@ -484,6 +543,7 @@ Op SimulatedMachine::first_token(OpContext context, const Deps& deps) {
   op->lane = &gpu_;
   op->duration = gpu_noise_.apply(model_.first_token()) + options_.profile->host.first_token_cost;
   last_projection_.erase(context.request);
+  charge_driver(0);
   issue(op, deps);
   return op;
 }
@@ -554,6 +614,7 @@ Op SimulatedMachine::host(OpContext context, HostTask task, const Deps& deps) {
     auto wait =
         make_op<Wait>(this, simulation_, OpKind::host, context, record::Operation::wait, record::Resource::host);
     wait->duration = host_time(task);
+    charge_driver(0);
     issue(wait, deps);
     return wait;
   }
@@ -564,6 +625,7 @@ Op SimulatedMachine::host(OpContext context, HostTask task, const Deps& deps) {
                               kOperations[static_cast<std::size_t>(task.kind)], record::Resource::host);
   op->lane = &host_thread_;
   op->duration = host_time(task);
+  charge_driver(0);
   issue(op, deps);
   return op;
 }

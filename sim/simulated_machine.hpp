@@ -95,7 +95,10 @@ class SimulatedMachine final : public pipeline::MachineCore {
   };
 
   void begin(pipeline::OpState& op) override;
+  void run_when_issued(Work& work);
   void finish(pipeline::OpState& op, Work& work);
+  /// The driver has issued something: what follows waits until it is done with that.
+  void charge_driver(std::uint64_t num_pieces);
   void begin_decode_step();
   void end_decode_step();
   Nanoseconds decode_step_time() const;
@@ -123,6 +126,7 @@ class SimulatedMachine final : public pipeline::MachineCore {
   Lane gpu_to_host_;
   Lane host_memory_;
   Lane host_thread_;
+  Nanoseconds driver_free_at_{0};
   Bytes staging_free_;
   std::deque<Read*> waiting_for_staging_;  // unfinished, hence alive
   layout::ReadPlan plan_;                  // reused

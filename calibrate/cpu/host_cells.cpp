@@ -1,16 +1,14 @@
 #include "calibrate/cpu/host_cells.hpp"
 
-#include <poll.h>
-
 #include <cstring>
 #include <functional>
 
+#include "calibrate/session/lane_meter.hpp"
 #include "core/base/random.hpp"
 #include "core/cache/eviction/registry.hpp"
 #include "core/cache/segment_tree.hpp"
 #include "core/cache/tiered_cache.hpp"
 #include "core/pipeline/selection.hpp"
-#include "engine/real_machine/work_lane.hpp"
 
 namespace reprefill::calibrate {
 namespace {
@@ -80,28 +78,20 @@ std::unique_ptr<Cell> copy_cell(std::size_t bytes, Clock& clock) {
 
 // ---- threads ----
 
-struct Lane {
-  engine::CompletionQueue completions;
-  engine::RunClock run_clock;
-  engine::LaneJob job;
-  engine::WorkLane lane{"calibrate", completions, run_clock};
-  std::vector<engine::LaneCompletion> done;
-
-  void round_trip() {
-    lane.enqueue(job);
-    done.clear();
-    while (done.empty()) {
-      pollfd event{.fd = completions.event_fd(), .events = POLLIN, .revents = 0};
-      ::poll(&event, 1, -1);
-      completions.drain(done);
-    }
-  }
-};
-
-std::unique_ptr<Cell> hand_over_cell(Clock& clock) {
-  return make_cell<Lane>(
-      {.id = "hand_over", .quantity = "hand_over", .expected_s = 0.002}, [] { return std::make_unique<Lane>(); },
-      [&clock](Lane& lane) { return Sample{.values = {time_each(clock, 32, [&] { lane.round_trip(); })}}; });
+std::unique_ptr<Cell> hand_over_cell() {
+  CellSpec spec{.id = "hand_over", .quantity = "hand_over", .metrics = {"start_ns", "notice_ns"}, .expected_s = 0.002};
+  return make_cell<ThreadLaneMeter>(
+      std::move(spec), [] { return std::make_unique<ThreadLaneMeter>(); },
+      [](ThreadLaneMeter& lane) {
+        constexpr int kRepeats = 32;
+        Sample sample{.values = {0, 0}};
+        for (int i = 0; i < kRepeats; ++i) {
+          const LaneTiming timing = lane.run([] {});
+          sample.values[0] += timing.start_ns / kRepeats;
+          sample.values[1] += timing.notice_ns / kRepeats;
+        }
+        return sample;
+      });
 }
 
 // ---- decisions ----
@@ -222,7 +212,7 @@ std::vector<std::unique_ptr<Cell>> host_cells(bool full, const engine::Tokenizer
   const std::size_t step = full ? 4 : 16;
   for (std::size_t bytes = 4096; bytes <= (std::size_t{64} << 20); bytes *= step)
     cells.push_back(copy_cell(bytes, clock));
-  cells.push_back(hand_over_cell(clock));
+  cells.push_back(hand_over_cell());
   for (const std::size_t candidates : {64, 512, 4096}) cells.push_back(select_cell(candidates, clock));
   for (const std::size_t blocks : {16, 128}) cells.push_back(look_up_cell(blocks, clock));
   cells.push_back(cache_cell(clock));

@@ -1,5 +1,6 @@
 #include "calibrate/cpu/interference_cells.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace reprefill::calibrate {
@@ -18,12 +19,14 @@ class Work {
 class ReadWork final : public Work {
  public:
   explicit ReadWork(const InterferenceParts& parts)
-      : load_(*parts.file, {Bytes{128 * 1024}, 16, Pattern::random}, 11, parts.unregistered_buffers) {}
-  double measure() override { return load_.run(0.03).ns_each(); }
+      : load_(*parts.file, {Bytes{128 * 1024}, 16, Pattern::random}, 11, parts.unregistered_buffers),
+        slice_s_(parts.slice_s) {}
+  double measure() override { return load_.run(slice_s_).ns_each(); }
   void keep_on(const std::atomic<bool>& stop) override { load_.run(1e9, nullptr, &stop); }
 
  private:
   ReadLoad load_;
+  double slice_s_;
 };
 
 class CopyWork final : public Work {
@@ -45,9 +48,7 @@ class CopyWork final : public Work {
 /// Linear layers: many queries that see no prefix. Attention: scoring a long prefix.
 class ComputeWork final : public Work {
  public:
-  ComputeWork(LayerWalk& walk, bool attention, Clock& clock) : walk_(walk), attention_(attention), clock_(clock) {
-    walk_.restart();
-  }
+  ComputeWork(LayerWalk& walk, bool attention) : walk_(walk), attention_(attention) { walk_.restart(); }
   double measure() override { return step(); }
   void keep_on(const std::atomic<bool>& stop) override {
     while (!stop) step();
@@ -55,19 +56,22 @@ class ComputeWork final : public Work {
 
  private:
   double step() {
-    if (attention_) return walk_.time_layer(clock_, 32, 4096).score_ns;
-    const LayerWalk::Timing timing = walk_.time_layer(clock_, 128, 0);
+    const auto positions = static_cast<std::uint32_t>(walk_.geometry().max_position_embeddings);
+    if (attention_) {
+      const std::uint32_t queries = std::min(32u, positions / 2);
+      return walk_.time_layer(queries, std::min(4096u, positions - queries)).score_ns;
+    }
+    const LayerWalk::Timing timing = walk_.time_layer(std::min(128u, positions), 0);
     return timing.project_ns + timing.attend_ns;
   }
   LayerWalk& walk_;
   bool attention_;
-  Clock& clock_;
 };
 
 std::unique_ptr<Work> make_work(const std::string& activity, const InterferenceParts& parts, Clock& clock) {
   if (activity == "ssd_read") return std::make_unique<ReadWork>(parts);
   if (activity == "copy") return std::make_unique<CopyWork>(clock);
-  return std::make_unique<ComputeWork>(*parts.walk, activity == "attention", clock);
+  return std::make_unique<ComputeWork>(*parts.walk, activity == "attention");
 }
 
 class PairCell final : public Cell {

@@ -15,6 +15,7 @@ struct InterferenceParts {
   bool has_storage = false;
   bool has_compute = false;
   LayerWalk* walk = nullptr;
+  double slice_s = 0.03;  // of reads
   bool unregistered_buffers = false;
 };
 

@@ -20,11 +20,11 @@ double expected_layer_s(const ModelGeometry& geometry, std::uint32_t queries, st
 
 class LayerCell final : public Cell {
  public:
-  LayerCell(std::uint32_t queries, std::uint32_t keys, LayerWalk* walk, Clock& clock, CellSpec spec)
-      : Cell(std::move(spec)), queries_(queries), keys_(keys), walk_(walk), clock_(clock) {}
+  LayerCell(std::uint32_t queries, std::uint32_t keys, LayerWalk* walk, CellSpec spec)
+      : Cell(std::move(spec)), queries_(queries), keys_(keys), walk_(walk) {}
   void prepare() override { walk_->restart(); }
   Sample sample() override {
-    const LayerWalk::Timing timing = walk_->time_layer(clock_, queries_, keys_);
+    const LayerWalk::Timing timing = walk_->time_layer(queries_, keys_);
     if (keys_ == 0) return {.values = {timing.project_ns, timing.attend_ns}};
     return {.values = {timing.project_ns, timing.attend_ns, timing.score_ns, timing.score_probe_ns}};
   }
@@ -33,32 +33,46 @@ class LayerCell final : public Cell {
  private:
   std::uint32_t queries_, keys_;
   LayerWalk* walk_;
-  Clock& clock_;
+};
+
+class BeginCell final : public Cell {
+ public:
+  BeginCell(std::uint32_t queries, LayerWalk* walk, CellSpec spec)
+      : Cell(std::move(spec)), queries_(queries), walk_(walk) {}
+  Sample sample() override { return {.values = {walk_->time_begin(queries_)}}; }
+
+ private:
+  std::uint32_t queries_;
+  LayerWalk* walk_;
 };
 
 class FirstTokenCell final : public Cell {
  public:
-  FirstTokenCell(LayerWalk* walk, Clock& clock, CellSpec spec) : Cell(std::move(spec)), walk_(walk), clock_(clock) {}
-  Sample sample() override { return {.values = {walk_->time_first_token(clock_)}}; }
+  FirstTokenCell(LayerWalk* walk, CellSpec spec) : Cell(std::move(spec)), walk_(walk) {}
+  Sample sample() override { return {.values = {walk_->time_first_token()}}; }
 
  private:
   LayerWalk* walk_;
-  Clock& clock_;
 };
 
 }  // namespace
 
-OperationGrid quick_operation_grid() { return {.queries = {1, 16, 64, 256, 1024, 2048}, .keys = {0, 512, 2048, 8192}}; }
+OperationGrid quick_operation_grid() {
+  return {.queries = {1, 16, 32, 64, 256, 1024, 2048}, .keys = {0, 256, 512, 1024, 2048, 4096, 8192}};
+}
 
 OperationGrid full_operation_grid() {
   return {.queries = {1, 2, 8, 16, 32, 48, 64, 96, 128, 256, 512, 1024, 2048},
           .keys = {0, 64, 256, 512, 1024, 2048, 4096, 8192, 16384}};
 }
 
-LayerWalk::LayerWalk(engine::CpuExecutor& executor, std::uint32_t most_keys) : executor_(executor) {
+LayerWalk::LayerWalk(engine::Executor& executor, std::uint32_t most_keys) : executor_(executor) {
   const ModelGeometry& geometry = executor.checkpoint().geometry();
-  const std::size_t elements = static_cast<std::size_t>(most_keys) * static_cast<std::size_t>(geometry.num_kv_heads) *
-                               static_cast<std::size_t>(geometry.head_dim);
+  // Several times what the caches of a few cores hold: a layer's KV was brought there by another thread, or by a drive.
+  constexpr std::size_t kRingBytes = std::size_t{64} << 20;
+  const std::size_t token_bytes = geometry.kv_tensor_bytes_per_token_layer().value;
+  ring_tokens_ = std::max<std::size_t>(most_keys, kRingBytes / token_bytes);
+  const std::size_t elements = ring_tokens_ * token_bytes / 2;
   REPREFILL_CHECK(executor.kv_type() == KvType::bf16, "stored KV is bf16");
   RandomStream random(2, 0, "calibrate/kv");
   for (std::vector<std::byte>* tensor : {&keys_, &values_}) {
@@ -75,11 +89,21 @@ std::vector<int> LayerWalk::probe_heads() const {
   return heads;
 }
 
-void LayerWalk::begin(std::uint32_t queries, std::uint32_t keys) {
+std::vector<std::int32_t> LayerWalk::ids_of(std::uint32_t queries) const {
   std::vector<std::int32_t> ids(queries);
   const auto vocab = static_cast<std::uint64_t>(executor_.checkpoint().geometry().vocab);
   for (std::uint32_t i = 0; i < queries; ++i) ids[i] = static_cast<std::int32_t>(mix64(i) % vocab);
-  sequence_ = executor_.begin(ids, keys);
+  return ids;
+}
+
+double LayerWalk::time_begin(std::uint32_t queries) {
+  const std::vector<std::int32_t> ids = ids_of(queries);
+  restart();
+  return time_on_lane([&] { sequence_ = executor_.begin(ids, 0); });
+}
+
+void LayerWalk::begin(std::uint32_t queries, std::uint32_t keys) {
+  sequence_ = executor_.begin(ids_of(queries), keys);
   queries_ = queries;
   keys_count_ = keys;
   layer_idx_ = 0;
@@ -92,50 +116,51 @@ std::vector<KvPage> LayerWalk::pages_of(std::uint32_t keys) const {
   const std::size_t token_bytes = geometry.kv_tensor_bytes_per_token_layer().value;
   std::vector<KvPage> pages;
   for (std::uint32_t first = 0; first < keys; first += kPageTokens) {
-    pages.push_back({keys_.data() + first * token_bytes, values_.data() + first * token_bytes,
-                     std::min(kPageTokens, keys - first)});
+    const std::size_t at = (first_token_ + first) * token_bytes;
+    pages.push_back({keys_.data() + at, values_.data() + at, std::min(kPageTokens, keys - first)});
   }
   return pages;
 }
 
-LayerWalk::Timing LayerWalk::time_layer(Clock& clock, std::uint32_t queries, std::uint32_t keys) {
+LayerWalk::Timing LayerWalk::time_layer(std::uint32_t queries, std::uint32_t keys) {
   const ModelGeometry& geometry = executor_.checkpoint().geometry();
   if (sequence_ == nullptr || queries != queries_ || keys != keys_count_ || layer_idx_ == geometry.num_layers) {
     begin(queries, keys);
   }
+  first_token_ = first_token_ + 2 * std::size_t{keys} <= ring_tokens_ ? first_token_ + keys : 0;
   const engine::OwnRange all{0, queries};
   Timing timing;
-  timing.project_ns = time_of(clock, [&] { executor_.project(*sequence_, layer_idx_, all); });
+  timing.project_ns = time_on_lane([&] { executor_.project(*sequence_, layer_idx_, all); });
   if (keys > 0) {
     std::vector<float> scores(keys);
-    const KeyPage key_page{keys_.data(), keys};
+    const KeyPage key_page{keys_.data() + first_token_ * geometry.kv_tensor_bytes_per_token_layer().value, keys};
     const KeyView view{{&key_page, 1}, keys, geometry.num_kv_heads};
-    timing.score_ns = time_of(clock, [&] { executor_.score(*sequence_, layer_idx_, view, {}, scores); });
+    timing.score_ns = time_on_lane([&] { executor_.score(*sequence_, layer_idx_, view, {}, scores); });
     const std::vector<int> probes = probe_heads();
     std::vector<float> probe_scores(probes.size() * keys);
     const KeyView probe_view{{&key_page, 1}, keys, 1};  // one KV head: the slab is that much smaller
-    timing.score_probe_ns = time_of(clock, [&] {
+    timing.score_probe_ns = time_on_lane([&] {
       executor_.score(*sequence_, layer_idx_, probe_view,
                       {.grouping = traces::HeadGrouping::probe_heads, .probe_heads = probes}, probe_scores);
     });
   }
   const std::vector<KvPage> pages = pages_of(keys);
   const KvView view{pages, keys};
-  timing.attend_ns = time_of(clock, [&] { executor_.attend(*sequence_, layer_idx_, all, view); });
+  timing.attend_ns = time_on_lane([&] { executor_.attend(*sequence_, layer_idx_, all, view); });
   ++layer_idx_;
   return timing;
 }
 
-double LayerWalk::time_first_token(Clock& clock) {
+double LayerWalk::time_first_token() {
   const ModelGeometry& geometry = executor_.checkpoint().geometry();
   restart();
-  for (int layer = 0; layer < geometry.num_layers; ++layer) time_layer(clock, 1, 0);
+  for (int layer = 0; layer < geometry.num_layers; ++layer) time_layer(1, 0);
   std::int32_t id = -1;
-  return time_of(clock, [&] { executor_.next_token(*sequence_, id); });
+  return time_on_lane([&] { executor_.next_token(*sequence_, id); });
 }
 
 std::vector<std::unique_ptr<Cell>> operation_cells(const OperationGrid& grid, const ModelGeometry& geometry,
-                                                   LayerWalk* walk, Clock& clock) {
+                                                   LayerWalk* walk) {
   std::vector<std::unique_ptr<Cell>> cells;
   for (const std::uint32_t queries : grid.queries) {
     for (const std::uint32_t keys : grid.keys) {
@@ -146,14 +171,22 @@ std::vector<std::unique_ptr<Cell>> operation_cells(const OperationGrid& grid, co
                     .metrics = {"project_ns", "attend_ns"},
                     .expected_s = expected_layer_s(geometry, queries, keys)};
       if (keys > 0) spec.metrics.insert(spec.metrics.end(), {"score_ns", "score_probe_ns"});
-      cells.push_back(std::make_unique<LayerCell>(queries, keys, walk, clock, std::move(spec)));
+      cells.push_back(std::make_unique<LayerCell>(queries, keys, walk, std::move(spec)));
     }
+  }
+  for (const std::uint32_t queries : grid.queries) {
+    if (static_cast<int>(queries) > geometry.max_position_embeddings) continue;
+    CellSpec spec{.id = fmt::format("begin/{}/queries={}", geometry.name, queries),
+                  .quantity = "begin",
+                  .shape = {{"model", geometry.name}, {"queries", queries}},
+                  .expected_s = 0.001};
+    cells.push_back(std::make_unique<BeginCell>(queries, walk, std::move(spec)));
   }
   CellSpec spec{.id = fmt::format("first_token/{}", geometry.name),
                 .quantity = "first_token",
                 .shape = {{"model", geometry.name}},
                 .expected_s = static_cast<double>(geometry.lm_head_bytes().value) / 1e10 + 0.01};
-  cells.push_back(std::make_unique<FirstTokenCell>(walk, clock, std::move(spec)));
+  cells.push_back(std::make_unique<FirstTokenCell>(walk, std::move(spec)));
   return cells;
 }
 

@@ -14,11 +14,15 @@ struct OperationFit {
   std::vector<FitReport> reports;
 };
 
-/// Cells of quantity `layer` and `first_token` whose shape names `geometry.name`. Medians, made monotone in queries and
-/// keys (project: samples of all key counts pooled). Held out: each inner line of the grid in turn, predicted from the
-/// others.
-/// Throws ConfigError where the cells are no grid.
+/// Cells of quantity `layer`, `begin` and `first_token` whose shape names `geometry.name`. Medians, made monotone in
+/// queries and keys (project: samples of all key counts pooled), times `mean_to_median`; the reports are of medians.
+/// Held out: each inner line of the grid in turn, predicted from the others. Throws ConfigError where the cells are no
+/// grid.
 OperationFit fit_operations(const ModelGeometry& geometry, const std::vector<Measured>& cells, int num_probe_heads);
+
+/// The mean of samples over their median, at least 1, pooled over a model's cells of a quantity.
+double mean_to_median(const std::vector<Measured>& cells, const std::string& model, const std::string& quantity,
+                      std::size_t metric);
 
 /// What a roofline of this device would be: the best rates that were measured.
 struct RooflineFit {

@@ -198,6 +198,11 @@ std::unique_ptr<Cell> mixed_cell(const LoadShape& reads, const LoadShape& writes
   return std::make_unique<MixedCell>(reads, writes, grid, file, std::move(spec));
 }
 
+bool fits(const StorageGrid& grid, Bytes size, std::uint32_t depth) {
+  const std::uint32_t second = grid.depths.size() > 1 ? grid.depths[1] : 1;
+  return depth <= second || std::uint64_t{depth} * size.value <= grid.span.value / 4;
+}
+
 }  // namespace
 
 StorageGrid quick_storage_grid() {
@@ -220,13 +225,16 @@ std::vector<std::unique_ptr<Cell>> storage_cells(const StorageGrid& grid, const 
   std::vector<std::unique_ptr<Cell>> cells;
   for (const Pattern pattern : grid.patterns) {
     for (const Bytes size : grid.sizes) {
-      for (const std::uint32_t depth : grid.depths) cells.push_back(read_cell({size, depth, pattern}, 1, grid, file));
+      for (const std::uint32_t depth : grid.depths) {
+        if (fits(grid, size, depth)) cells.push_back(read_cell({size, depth, pattern}, 1, grid, file));
+      }
     }
   }
   const std::uint32_t deepest = *std::ranges::max_element(grid.depths);
   for (const std::uint32_t rings : grid.ring_counts) {
     for (const Bytes size : grid.sizes) {
-      if (deepest >= rings) cells.push_back(read_cell({size, deepest, Pattern::random}, rings, grid, file));
+      if (deepest >= rings && fits(grid, size, deepest))
+        cells.push_back(read_cell({size, deepest, Pattern::random}, rings, grid, file));
     }
   }
   const LoadShape small_write{Bytes{4 * kKiB}, 1}, large_write{Bytes{1024 * kKiB}, 4};

@@ -16,6 +16,9 @@ struct StorageGrid {
   std::vector<Pattern> patterns;
   double slice_s = 0.05;  // of one sample
   bool unregistered_buffers = false;
+  /// Of the scratch file: loads that have more than a quarter of it in flight are left out, but two depths of each size
+  /// are kept. They would read the same blocks several times at once.
+  Bytes span{~std::uint64_t{0}};
 };
 StorageGrid quick_storage_grid();
 StorageGrid full_storage_grid();

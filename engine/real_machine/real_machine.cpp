@@ -269,9 +269,11 @@ void RealMachine::wait() {
   REPREFILL_CHECK(num_unfinished() > 0 || inline_job_ != nullptr, "deadlock: nothing is under way");
   pollfd descriptors[] = {{.fd = completions_.event_fd(), .events = POLLIN, .revents = 0},
                           {.fd = options_.reads ? options_.reads->event_fd() : -1, .events = POLLIN, .revents = 0}};
+  const Nanoseconds asleep = clock_.now();
   if (poll(descriptors, 2, -1) < 0 && errno != EINTR) {
     throw MachineError(fmt::format("poll: {}", std::strerror(errno)));
   }
+  driver_work_.waited += clock_.now() - asleep;
   std::vector<Work*> done;
   harvest_lanes(done);
   if (options_.reads != nullptr) harvest_reads(done);
@@ -321,6 +323,7 @@ boost::intrusive_ptr<State> RealMachine::make(OpKind kind, OpContext context, re
   boost::intrusive_ptr<State> op(new State(kind, context));
   op->machine = this;
   op->number = next_number_++;
+  ++driver_work_.operations;
   op->span = record::Span{.operation = operation,
                           .resource = resource,
                           .request = context.request,
@@ -351,6 +354,7 @@ ReadOp RealMachine::read(OpContext context, PieceList pieces, ReadPriority prior
   op->num_requests = plan_.requests.size();
   op->demand = demand;
   if (demand) op->staging = plan_.requested_bytes;
+  driver_work_.pieces += pieces.keys.size();
   op->lay_out(plan_, options_.reads->staging());
   op->pieces = pieces;
   for (std::size_t i = 0; i < plan_.requests.size(); ++i) {
@@ -497,6 +501,7 @@ Op RealMachine::copy(OpContext context, PieceList pieces, CopyRoute route, const
       record::Resource::link_h2d_gather, record::Resource::link_d2h,      record::Resource::link_d2h};
   auto op = make<Copy>(OpKind::copy, context, record::Operation::copy, kResources[static_cast<std::size_t>(route)],
                        pieces.bytes);
+  driver_work_.pieces += pieces.keys.size();
   Deps all = deps;
   op->copies = placement_->plan_copy(context, pieces, route, op, all);
   if (route == CopyRoute::staging_to_gpu_demand || route == CopyRoute::staging_to_host_tier) {
@@ -548,6 +553,19 @@ SelectOp RealMachine::select(OpContext context, const ScoreOp& scores, const Sel
   return op;
 }
 
+namespace {
+
+/// Blocks of K and of V that attention is given, as the simulator counts them.
+std::uint64_t num_pieces_of(const layout::StoreLayout* layout, const pipeline::KvView& view) {
+  if (layout == nullptr) return 0;
+  const std::uint32_t block = layout->kv_layout().block_tokens;
+  const std::uint32_t keys = view.full_length ? view.prefix_tokens : view.kept_k_tokens;
+  const std::uint32_t values = view.full_length ? view.prefix_tokens : view.kept_v_tokens;
+  return divide_rounding_up(keys, block) + divide_rounding_up(values, block);
+}
+
+}  // namespace
+
 Op RealMachine::attend(OpContext context, const Request& request, TokenRange range, const pipeline::KvView& view,
                        const Deps& deps) {
   // First: what it throws must leave nothing behind that others would wait for.
@@ -556,6 +574,7 @@ Op RealMachine::attend(OpContext context, const Request& request, TokenRange ran
   auto op = make<Attend>(OpKind::attend, context, record::Operation::attend, record::Resource::gpu_compute);
   op->is_last_block = is_last_block;
   op->view = views_->attention(context, request, view, op);
+  driver_work_.pieces += num_pieces_of(options_.system->store_layout(), view);
   Deps all = deps;
   all.add(op->view.deps);
   op->work = [this, work = op.get(), &entry = active(context.request), range] {

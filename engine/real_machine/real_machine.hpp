@@ -72,6 +72,13 @@ struct HeldMemory {
   std::size_t num_open_layers = 0;  // with a workspace
 };
 
+/// What the driver thread has done until now: what its time is divided by when the engine is calibrated.
+struct DriverWork {
+  Nanoseconds waited{0};         // asleep until something was done
+  std::uint64_t operations = 0;  // issued
+  std::uint64_t pieces = 0;      // in what was read, copied and attended to
+};
+
 class RealMachine final : private TierPools, public pipeline::MachineCore {
  public:
   RealMachine(const RealMachineOptions& options, RealMachineObserver& observer);
@@ -110,6 +117,7 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   Bytes device_peak() const { return TierPools::device.peak(); }
   Bytes host_peak() const { return TierPools::host.peak(); }
   HeldMemory held_memory() const;
+  const DriverWork& driver_work() const { return driver_work_; }
 
   pipeline::ReadOp read(pipeline::OpContext, pipeline::PieceList, pipeline::ReadPriority,
                         const pipeline::Deps&) override;
@@ -165,6 +173,7 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   record::QueueOccupancy occupancy_;
   std::map<std::uint32_t, std::unique_ptr<Active>> active_;
   std::uint64_t next_number_ = 0;
+  DriverWork driver_work_;
   Bytes staging_capacity_;
   Bytes staging_free_;
   std::deque<Read*> waiting_for_staging_;  // unfinished, hence alive

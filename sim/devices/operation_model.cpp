@@ -1,6 +1,7 @@
 #include "sim/devices/operation_model.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace reprefill::sim {
 namespace {
@@ -55,6 +56,11 @@ Nanoseconds OperationModel::project(std::uint64_t queries) {
   const auto asked = static_cast<double>(queries);
   const auto edge = static_cast<std::uint64_t>(table_->project.clamp_queries(asked));
   return measured(table_->project.at(asked, 0), wanted, project_roofline(edge));
+}
+
+Nanoseconds OperationModel::begin(std::uint64_t queries) const {
+  if (table_ == nullptr || !table_->begin) return Nanoseconds{0};
+  return Nanoseconds{std::llround(table_->begin->at(static_cast<double>(queries), 0).ns)};
 }
 
 Nanoseconds OperationModel::score(std::uint64_t queries, std::uint64_t prefix_tokens, int query_heads, int kv_heads) {

@@ -19,6 +19,8 @@ class OperationModel {
 
   /// Full durations: the operation_overhead of the profile, and the roofline's or the table's time.
   Nanoseconds project(std::uint64_t queries);
+  /// What a request of so many own tokens costs before its first layer; nothing where it was not measured.
+  Nanoseconds begin(std::uint64_t queries) const;
   Nanoseconds score(std::uint64_t queries, std::uint64_t prefix_tokens, int query_heads, int kv_heads);
   Nanoseconds attend(std::uint64_t queries, std::uint64_t own_before, std::uint64_t k_tokens, std::uint64_t v_tokens);
   Nanoseconds first_token();

@@ -65,8 +65,8 @@ DurationTable read_table(const JsonValue& model, const char* key, bool over_keys
 }
 
 ModelOperations read_model(const JsonValue& object) {
-  object.require_object().refuse_unknown_keys(
-      {"model", "shape", "project", "attend", "score", "score_probe", "probe_query_heads", "first_token_ns", "method"});
+  object.require_object().refuse_unknown_keys({"model", "shape", "project", "attend", "score", "score_probe",
+                                               "probe_query_heads", "first_token_ns", "begin", "method"});
   ModelOperations model{.shape = read_shape(object.key("shape")),
                         .project = read_table(object, "project", false),
                         .attend = read_table(object, "attend", true),
@@ -76,6 +76,7 @@ ModelOperations read_model(const JsonValue& object) {
     model.score_probe = read_table(object, "score_probe", true);
     model.probe_query_heads = read_count(object, "probe_query_heads", 1);
   }
+  if (object.has("begin")) model.begin = read_table(object, "begin", false);
   model.first_token_ns = object.key("first_token_ns").as_number(0, 1e15, "ns");
   return model;
 }

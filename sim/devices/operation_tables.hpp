@@ -52,6 +52,7 @@ struct ModelOperations {
   std::optional<DurationTable> score_probe = std::nullopt;  // the same with `probe_query_heads` heads on one KV head
   int probe_query_heads = 0;
   double first_token_ns = 0;
+  std::optional<DurationTable> begin = std::nullopt;  // queries: what a request costs before its first layer
 
   /// Whether operations of this geometry take the time of this one's.
   bool fits(const ModelGeometry& geometry) const;

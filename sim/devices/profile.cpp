@@ -38,6 +38,15 @@ std::vector<ReadCost> read_curve(const JsonValue& list) {
   return curve;
 }
 
+DriverCosts read_driver(const JsonValue& object) {
+  object.require_object().refuse_unknown_keys({"per_operation_ns", "per_piece_ns", "start_ns", "notice_ns"});
+  const auto cost = [&](const char* key) { return Nanoseconds{object.key(key).as_integer(0, 1'000'000'000, "ns")}; };
+  return {.per_operation = cost("per_operation_ns"),
+          .per_piece = cost("per_piece_ns"),
+          .start = cost("start_ns"),
+          .notice = cost("notice_ns")};
+}
+
 // What a part holds beside its numbers.
 template <typename Part>
 void read_measured(const JsonValue&, Part&) {}
@@ -48,10 +57,14 @@ void read_measured(const JsonValue& object, GpuProfile& gpu) {
 void read_measured(const JsonValue& object, SsdProfile& ssd) {
   if (object.has("read_curve")) ssd.read_curve = read_curve(object.key("read_curve"));
 }
+void read_measured(const JsonValue& object, HostProfile& host) {
+  if (object.has("driver")) host.driver = read_driver(object.key("driver"));
+}
 template <typename Part>
 std::vector<std::string> measured_keys() {
   if constexpr (std::is_same_v<Part, GpuProfile>) return {"operations"};
   if constexpr (std::is_same_v<Part, SsdProfile>) return {"read_curve"};
+  if constexpr (std::is_same_v<Part, HostProfile>) return {"driver"};
   return {};
 }
 
@@ -85,6 +98,7 @@ void write_measured(Json& json, const GpuProfile& gpu) {
                  model.score_probe ? model.score_probe->to_json() : Json(nullptr),
                  model.first_token_ns}
                 .dump();
+    if (model.begin) text += model.begin->to_json().dump();
     json["operations"]["models"].push_back(model.shape.name);
   }
   json["operations"]["digest"] = fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
@@ -95,6 +109,14 @@ void write_measured(Json& json, const SsdProfile& ssd) {
                                   {"latency_ns", cost.latency.value},
                                   {"bandwidth_bytes_per_s", cost.bandwidth.value}});
   }
+}
+void write_measured(Json& json, const HostProfile& host) {
+  const DriverCosts& driver = host.driver;
+  if (!driver.any()) return;
+  json["driver"] = {{"per_operation_ns", driver.per_operation.value},
+                    {"per_piece_ns", driver.per_piece.value},
+                    {"start_ns", driver.start.value},
+                    {"notice_ns", driver.notice.value}};
 }
 
 /// A bundle's part: numbers, and a source for each of them.

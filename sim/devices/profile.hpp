@@ -64,6 +64,17 @@ struct LinkProfile {
   double residual_sigma = 0;
 };
 
+/// The thread that runs the systems: it issues operations one after the other and hears of their ends. Measured on an
+/// engine; all zero in a datasheet profile: there operations begin and end unheard.
+struct DriverCosts {
+  Nanoseconds per_operation{0};  // its time for issuing one
+  Nanoseconds per_piece{0};      // besides, for each piece that is looked up, read, copied or attended to
+  Nanoseconds start{0};          // from there until the lane's thread has begun; the driver goes on meanwhile
+  Nanoseconds notice{0};         // from an operation's end until the driver has heard of it
+  bool any() const { return (per_operation + per_piece + start + notice).value > 0; }
+  bool operator==(const DriverCosts&) const = default;
+};
+
 struct HostProfile {
   std::string name;
   BytesPerSecond memcpy_bandwidth;
@@ -74,6 +85,7 @@ struct HostProfile {
   Nanoseconds tokenise_per_token{0};
   Nanoseconds look_up_per_block{0};
   Nanoseconds cache_update_per_entry{0};
+  DriverCosts driver;
 };
 
 /// What runs at the same time slows each other down: an operation of class `slowed` progresses at 1 / factor while one

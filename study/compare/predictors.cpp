@@ -65,6 +65,7 @@ std::vector<AblatedModel> ablated_models(const sim::Profile& profile, const pipe
                             &host.tokenise_per_token, &host.look_up_per_block, &host.cache_update_per_entry}) {
     *cost = Nanoseconds{0};
   }
+  host.driver = {};
   models[2].profile.gpu.operation_overhead = models[2].profile.gpu.select_overhead = Nanoseconds{0};
   pipeline::SoftwarePath& bare = models[2].path;
   for (Nanoseconds* cost : {&bare.object_fixed_cost, &bare.compute_overhead_per_request,

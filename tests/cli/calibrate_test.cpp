@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <chrono>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -100,7 +101,9 @@ TEST_F(Calibrate, AnInterruptedRunLeavesNoScratchAndGoesOn) {
   int pid = 0;
   ASSERT_EQ(std::fscanf(pipe, "%d", &pid), 1);
   const auto journal = folder / "bundle" / "raw" / "journal.jsonl";
-  while (!std::filesystem::exists(journal) || std::filesystem::file_size(journal) == 0) std::this_thread::yield();
+  while (::kill(pid, 0) == 0 && (!std::filesystem::exists(journal) || std::filesystem::file_size(journal) == 0)) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
   ::kill(pid, SIGINT);
   std::string output;
   for (int c; (c = std::fgetc(pipe)) != EOF;) output += static_cast<char>(c);

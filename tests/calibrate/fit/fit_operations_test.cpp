@@ -117,6 +117,32 @@ TEST(FitOperations, OtherModelsCellsAreNotTaken) {
   EXPECT_THROW(fit_operations(tiny(), cells, 1), ConfigError);
 }
 
+TEST(FitOperations, StallsRaiseTheTablesByThePooledMeanAndNotTheReports) {
+  std::vector<Measured> cells = cells_of({1, 64}, {0, 256}, 0);
+  const double quiet = fit_operations(tiny(), cells, 1).tables.attend.at(64, 256).ns;
+  for (Measured& cell : cells) {
+    if (cell.spec.quantity != "layer") continue;
+    for (int i = 0; i < 3; ++i) cell.values[1][static_cast<std::size_t>(i)] *= 6;  // 3 of 15 samples
+    cell.values[0][0] *= 1000;                                                     // counts as 8 medians
+  }
+  EXPECT_DOUBLE_EQ(mean_to_median(cells, "tiny", "layer", 1), 2);
+  EXPECT_DOUBLE_EQ(mean_to_median(cells, "tiny", "layer", 0), (14.0 + 8) / 15);
+  EXPECT_EQ(mean_to_median(cells, "another", "layer", 1), 1);
+  const OperationFit fit = fit_operations(tiny(), cells, 1);
+  EXPECT_NEAR(fit.tables.attend.at(64, 256).ns, 2 * quiet, 1e-6 * quiet);
+  EXPECT_NEAR(report_of(fit, "attend/tiny").points.back().fitted, quiet, 1e-6 * quiet);
+}
+
+TEST(FitRoofline, MemoryIsNoSlowerThanACopyWhereTheHeadIsTooSmallToShowIt) {
+  std::vector<Measured> cells = cells_of({1, 64}, {0, 256}, 0);
+  const OperationFit fit = fit_operations(tiny(), cells, 1);
+  const double from_head = fit_roofline({tiny()}, {fit}, cells).memory_bandwidth_bytes_per_s;
+  EXPECT_LT(from_head, 1e11);  // 16 KiB in 800 ns
+  cells.push_back(
+      {.spec = {.id = "", .quantity = "copy", .shape = {{"bytes", 1e6}}}, .values = {{8000, 10000, 12000}}});
+  EXPECT_DOUBLE_EQ(fit_roofline({tiny()}, {fit}, cells).memory_bandwidth_bytes_per_s, 1e11);
+}
+
 TEST(FitRoofline, IsTheBestRateThatWasMeasured) {
   const std::vector<Measured> cells = cells_of({1, 16, 64, 256}, {0, 256, 1024}, 0.05);
   const OperationFit fit = fit_operations(tiny(), cells, 1);

@@ -1,5 +1,6 @@
 #include "calibrate/storage/load.hpp"
 
+#include <map>
 #include <set>
 
 #include <gmock/gmock.h>
@@ -79,6 +80,21 @@ TEST(StorageCells, APlanNeedsNoFileAndNamesEveryShapeOnce) {
     EXPECT_TRUE(ids.contains("read/random/bytes=4096/depth=1/rings=1"));
     EXPECT_TRUE(ids.contains("read/random/bytes=4194304/depth=128/rings=4"));
   }
+}
+
+TEST(StorageCells, LoadsThatASmallScratchFileCannotHoldAreLeftOutButTwoDepthsOfEachSizeStay) {
+  StorageGrid grid = quick_storage_grid();
+  grid.span = Bytes{std::uint64_t{64} << 20};
+  std::map<std::uint64_t, std::set<std::uint32_t>> depths;
+  for (const auto& cell : storage_cells(grid, nullptr)) {
+    const CellSpec& spec = cell->spec();
+    if (spec.quantity == "read" && spec.shape.at("rings") == 1) {
+      depths[spec.shape.at("bytes")].insert(spec.shape.at("depth").get<std::uint32_t>());
+    }
+  }
+  EXPECT_EQ(depths[128 << 10], (std::set<std::uint32_t>{1, 4, 16, 32, 128}));  // exactly a quarter
+  EXPECT_EQ(depths[512 << 10], (std::set<std::uint32_t>{1, 4, 16, 32}));
+  EXPECT_EQ(depths[4096 << 10], (std::set<std::uint32_t>{1, 4}));
 }
 
 TEST_F(LoadTest, EveryKindOfCellGivesASampleOfItsMetrics) {

@@ -90,6 +90,19 @@ TEST_F(BundleTest, NumbersAloneAreNoPartWhereTheBundleHasNone) {
       ThrowsMessage<ConfigError>(HasSubstr("is missing")));
 }
 
+TEST_F(BundleTest, TheDriversCostsAreReadAndResolvedAndADatasheetHasNone) {
+  EXPECT_FALSE(read("a800-990pro").host.driver.any());
+  EXPECT_FALSE(read("a800-990pro").resolved["host"].contains("driver"));
+  model["host"] = read_json_file(shipped / "a800-990pro" / "model.json")["host"];
+  model["host"]["driver"] = {{"per_operation_ns", 1}, {"per_piece_ns", 2}, {"start_ns", 3}, {"notice_ns", 4}};
+  const Json measured = {{"name", "a800-990pro"}, {"host", (folder / "b").string()}};
+  const Profile profile = read(measured);
+  EXPECT_EQ(profile.host.driver, (DriverCosts{Nanoseconds{1}, Nanoseconds{2}, Nanoseconds{3}, Nanoseconds{4}}));
+  EXPECT_EQ(profile.resolved["host"]["driver"]["notice_ns"], 4);
+  model["host"]["driver"]["notice_ns"] = -1;
+  EXPECT_THROW(read(measured), ConfigError);
+}
+
 TEST_F(BundleTest, SizesOfACurveAscend) {
   model["ssd"]["read_curve"][1]["bytes"] = 4096;
   EXPECT_THAT(

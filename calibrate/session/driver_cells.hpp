@@ -1,0 +1,32 @@
+// What the engine's driver thread costs, by serving requests as a session does: every term that a cell of one operation
+// cannot see.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "calibrate/meter/measurement.hpp"
+#include "engine/session/session.hpp"
+
+namespace reprefill::calibrate {
+
+/// Prefixes of random KV under the model's own fingerprint, for sessions to read: what tokens say changes no duration.
+engine::Store write_probe_store(const engine::Model& model, const std::filesystem::path& folder,
+                                std::uint32_t prefix_tokens);
+/// As many as a probe's prompt may have: at most 2,048, in whole store blocks.
+std::uint32_t probe_prefix_tokens(const ModelGeometry& geometry);
+
+struct DriverParts {
+  engine::Model* model = nullptr;  // null, as the store: for a plan
+  const engine::Store* store = nullptr;
+  bool unregistered_buffers = false;
+};
+
+///   driver   {model, system, budget}   busy_ns, operations, pieces, start_ns, notice_ns: of a request, mean; of
+///            an operation, median
+/// Busy is what the driver is not asleep; start is from an operation's readiness until its lane has begun it, notice
+/// from its end until what depends on it alone is ready.
+std::vector<std::unique_ptr<Cell>> driver_cells(const ModelGeometry& geometry, const DriverParts& parts);
+
+}  // namespace reprefill::calibrate
