@@ -53,7 +53,8 @@ Json warnings_of(const Json& meta, const Json& model, const std::vector<calibrat
         fmt::format("Interference: {} pairs were measured, {} are missing and count as none.", pairs, missing));
   }
   for (const Json& text : meta.value("disturbances", Json::array())) {
-    warnings.push_back(fmt::format("While it was measured, {}.", text.get<std::string>()));
+    warnings.push_back(
+        fmt::format("While it was measured, {}.", text.is_string() ? text.get<std::string>() : text.dump()));
   }
   return warnings;
 }
