@@ -9,6 +9,9 @@ struct FiguresOptions {
   std::vector<std::string> reported;
   std::string out;
   std::string doc;
+  std::string model;
+  std::string task;
+  std::size_t jobs = 0;
   bool quick = false;
   bool force = false;
   bool draw_only = false;
@@ -33,6 +36,9 @@ void run(const FiguresOptions& options, const Environment& environment) {
   if (options.draw_only) words.emplace_back("--draw-only");
   if (options.list) words.emplace_back("--list");
   if (!options.doc.empty()) words.insert(words.end(), {"--doc", options.doc});
+  if (!options.model.empty()) words.insert(words.end(), {"--model", options.model});
+  if (!options.task.empty()) words.insert(words.end(), {"--task", options.task});
+  if (options.jobs > 0) words.insert(words.end(), {"--jobs", std::to_string(options.jobs)});
   for (const std::string& file : options.reported) words.insert(words.end(), {"--reported", file});
   words.emplace_back("--");
   words.insert(words.end(), options.names.begin(), options.names.end());
@@ -53,6 +59,11 @@ void add_figures(CLI::App& app, const Environment& environment) {
   verb->add_option("--reported", options->reported,
                    "CSV file of reported values to draw too, as scenarios/paper/reported.csv")
       ->allow_extra_args(false);
+  verb->add_option("--model", options->model,
+                   "Checkpoint folder for figure 9 (accuracy): real answers in place of published ones");
+  verb->add_option("--task", options->task, "Questions for --model, as `eval` takes them");
+  verb->add_option("--jobs", options->jobs, "Points simulated at the same time (default: the cores that it may use)")
+      ->check(CLI::Range(1, 4096));
   verb->add_option("--out", options->out, "Folder (default results/figures, with --quick results/figures-quick)");
   verb->add_option("--doc", options->doc,
                    "Write the comparison with the papers to this file too (docs/reproduction.md)");

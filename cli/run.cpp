@@ -82,18 +82,12 @@ std::unique_ptr<engine::ImportanceRecorder> make_recorder(const RunOptions& opti
                                                           const ModelGeometry& geometry) {
   if (options.record.empty()) return nullptr;
   const Json& params = session.resolved().at("params");
-  const auto text = [&](const char* key, const char* otherwise) {
-    return params.contains(key) ? params.at(key).is_string() ? params.at(key).get<std::string>() : params.at(key).dump()
-                                : std::string(otherwise);
-  };
   return std::make_unique<engine::ImportanceRecorder>(
       options.record,
       engine::ImportanceRecorder::Options{.mode = choice_of<engine::RecordMode>(options.record_mode, "--record-mode"),
                                           .geometry = geometry,
                                           .probe_heads = params.value("probe_heads", std::vector<int>{0, 1, 2}),
-                                          .recorded_under = {.system = options.systems.front(),
-                                                             .budget = text("budget", "1"),
-                                                             .chunk_tokens = std::stoi(text("chunk_tokens", "1"))}});
+                                          .recorded_under = traces::recorded_under(options.systems.front(), params)});
 }
 
 struct Opened {

@@ -19,7 +19,7 @@ except ImportError:
 import figures
 
 import result_rows as data
-from paper import contiguous_kv, drawing, panels, reported, reproduction, sensitivity
+from paper import accuracy, contiguous_kv, drawing, impress, measured, panels, reported, reproduction, sensitivity
 from paper.sweeps import Runner, Sweep, value_at
 
 HOME = pathlib.Path(__file__).parent.parent
@@ -241,8 +241,28 @@ class Run(Folder):
         (self.out / "results" / "headline").mkdir(parents=True)
         self.assertIn("--force replaces them", self.figures("contiguouskv-headline", program=self.program("exit 2\n"))[2])
 
+    def test_answers_are_asked_once_for_the_same_model_and_task(self):
+        program = self.program(f'echo "$@" >> {self.out}/calls\necho answers\n')
+        file = self.out / "results" / "accuracy" / "a.json"
+        for force, task, wanted in ((False, "t", 1), (False, "t", 1), (False, "u", 2), (True, "u", 3)):
+            Runner(program, HOME, self.out, quick=True, force=force).evaluate("m", task, ("impress", "as_h2o"), file)
+            calls = (self.out / "calls").read_text().splitlines()
+            self.assertEqual(len(calls), wanted)
+            self.assertEqual(calls[-1], f"eval --model m --task {task} --systems impress,as_h2o --json --limit 40")
+        self.assertEqual(file.read_text(), "answers\n")
+
+    def test_jobs_reach_sweeps_and_tornados(self):
+        program = self.program(f'echo "$@" >> {self.out}/calls\n')
+        runner = Runner(program, HOME, self.out, jobs=3)
+        runner.sweep("headline")
+        runner.tornado("headline", "impress", ("a=1",), self.out / "results" / "t.json")
+        calls = (self.out / "calls").read_text().splitlines()
+        self.assertTrue(all("--jobs 3" in call for call in calls), calls)
+        self.assertIn("--over impress", calls[1])
+        self.assertTrue(calls[1].endswith("--set a=1"))
+
     def test_every_needed_scenario_is_there(self):
-        for name in set(figures.sweeps_of(figures.NAMES)) | set(reproduction.SWEEPS):
+        for name in (set(figures.sweeps_of(figures.NAMES)) | set(reproduction.SWEEPS)) - set(reproduction.OPTIONAL):
             self.assertTrue((HOME / "scenarios" / "paper" / f"{name}.json").exists(), name)
 
 
@@ -258,40 +278,222 @@ class Document(unittest.TestCase):
     def test_a_line_says_what_is_missing(self):
         text = reproduction.Line("P95", (1.0, 2.0), "secondary", [None, (0.5, 12345.0)], "why").markdown()
         self.assertEqual(text, "| P95 | 1 to 2 (secondary) | - | 0.5 to 12345 | - | - | why |")
+        self.assertIn("| direct 4 | - |", reproduction.Line("q", 1.0, "read", [None, None], "why", "direct 4").markdown())
 
     def test_a_sweep_that_was_not_run_is_missing_and_not_a_failure(self):
         absent = {name: reproduction.NotRun() for name in reproduction.SWEEPS}
-        lines = reproduction.contiguous_kv_lines(absent) + reproduction.impress_lines(absent)
-        self.assertTrue(all(line.ratio() == "-" and line.ours[0] is None for line in lines))
-        self.assertIn("prototype not run; direct not run", "".join(line.why for line in lines))
+        lines = reproduction.contiguous_kv_lines(absent, measured.Measured({})) + reproduction.impress_lines(absent)
+        self.assertTrue(all(line.ratio() == "-" and line.ours[0] is None and line.engine == "-" for line in lines))
+        self.assertIn("prototype: not run; direct: not run", "".join(line.why for line in lines))
 
-    def test_sensitivity_variants_tell_what_they_assume(self):
-        self.assertEqual(sensitivity.VARIANTS["as-assumed"][1], ())
-        for name, (text, sets) in sensitivity.VARIANTS.items():
-            self.assertTrue(text and (sets or name == "as-assumed"))
-            self.assertTrue(all("=" in one for one in sets))
-
-    def test_only_moves_above_a_tenth_are_tabled(self):
-        class Fixed:
-            def result_folder(self, name):
-                return name
-        values = {"as-assumed": [2.0, 2.0, 2.0], "queue-depth-4": [2.0, 1.0, 2.0], "suffix-32": [2.1, 2.0, 2.0]}
-        original = sensitivity.speed_ups
-        self.addCleanup(setattr, sensitivity, "speed_ups", original)
-        sensitivity.speed_ups = lambda runner, name, inputs: values.get(name, [2.0, 2.0, 2.0])
-        moved, quiet = sensitivity.table(Fixed())
-        self.assertIn("| A4: four reads in flight, not one | 2.00 | 1.00 | 2.00 | -50 % |", moved)
-        self.assertNotIn("A15", moved)
-        self.assertIn("A15: 32 own tokens a request, not 48 (+5.0 %)", quiet)
-
-    def test_a_variant_that_changed_nothing_is_an_error(self):
+    def test_reordering_is_the_first_setting_over_the_best_other(self):
         with tempfile.TemporaryDirectory() as place:
-            runner = Runner("/nonexistent", HOME, pathlib.Path(place))
-            rows = [row(label, ttft, point=i) for i, (label, ttft) in enumerate(SPEED.items())]
-            for name in sensitivity.VARIANTS:
-                write_rows(runner.result_folder(f"sensitivity/{name}"), rows)
-            with self.assertRaisesRegex(data.InputError, "was not changed"):
+            write_rows(pathlib.Path(place), reordering_rows("reorder", [None, {"scope": "per_layer"}]))
+            sweep = Sweep(pathlib.Path(place))
+        self.assertEqual(reproduction.fewer_chunks(sweep, "prototype"), 2.0)
+        self.assertIsNone(reproduction.fewer_chunks(reproduction.NotRun(), "prototype"))
+
+
+def reordering_rows(axis, settings):
+    """The n-th setting touches 1/n of what the first does."""
+    rows = []
+    for path in ("prototype", "direct"):
+        for model in ("opt-6.7b", "opt-13b"):
+            for number, setting in enumerate(settings, 1):
+                one = row("impress", 100.0, point=len(rows), software_path=path, **{axis: setting})
+                one["model"] = model
+                one["bytes_per_request"] = {"payload_needed_bytes": 8e9 / number, "payload_read_bytes": 4e9 / number}
+                rows.append(one)
+    return rows
+
+
+class Sensitivity(Folder):
+    """Tornados by hand: (id, value) -> speed-up; the base is 2."""
+
+    def write(self, baseline, speed_ups, **more):
+        bars = [{"id": name, "what": "a thing", "set": "path", "swing": 0, "readings": [{"value": value, "speed_up": speed_up, "change": speed_up / 2 - 1}]}
+                for (name, value), speed_up in speed_ups.items()]
+        file = sensitivity.file_of(Runner("", HOME, self.out), baseline)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"schema_version": 1, "base": {"speed_up": 2.0}, "bars": bars, **more}))
+
+    def test_only_moves_above_a_tenth_are_tabled_the_largest_first(self):
+        self.write("impress", {("A1", 4): 2.1, ("A2", True): 3.0, ("A3", "x"): 2.0})
+        self.write("attention_store", {("A1", 4): 0.5})
+        self.write("as_h2o", {("A1", 4): 2.0, ("A4", None): 2.3})
+        moved, quiet = sensitivity.table(Runner("", HOME, self.out))
+        lines = moved.splitlines()
+        self.assertEqual(lines[2], "| as assumed | | 2.00 | 2.00 | 2.00 | |")
+        self.assertEqual(lines[3], "| A1: a thing | `path=4` | 2.10 | 0.50 | 2.00 | -75 % |")
+        self.assertEqual(lines[4], "| A2: a thing | `path=true` | 3.00 | 2.00 | 2.00 | +50 % |")
+        self.assertEqual(lines[5], "| A4: a thing | `path=null` | 2.00 | 2.00 | 2.30 | +15 % |")
+        self.assertEqual((len(lines), quiet), (6, 'A3 `path="x"` (+0.0 %)'))
+
+    def test_what_is_missing_or_no_tornado_is_told(self):
+        runner = Runner("", HOME, self.out)
+        with self.assertRaisesRegex(data.InputError, "over-impress.json: not there"):
+            sensitivity.table(runner)
+        self.write("impress", {}, schema_version=9)
+        with self.assertRaisesRegex(data.InputError, "schema version 9"):
+            sensitivity.table(runner)
+        for text in ("{", "[]", '{"schema_version": 1}'):
+            sensitivity.file_of(runner, "impress").write_text(text)
+            with self.assertRaisesRegex(data.InputError, "not a result of"):
                 sensitivity.table(runner)
+
+
+class Impress(Folder):
+    def sweep(self, rows):
+        write_rows(self.out / "sweep", rows)
+        return Sweep(self.out / "sweep")
+
+    def test_reordering_is_drawn_by_model_and_setting_whatever_the_axis_holds(self):
+        for axis, settings, names in (("reorder", [None, {"scope": "per_layer"}], ["without", "scope per_layer"]), ("reorder", [False, True], ["without", "with"]),
+                                      ("reorder.scope", ["none", "per_layer", "shared"], ["without", "per_layer", "shared"])):
+            figure = impress.figure20({"impress-reordering": self.sweep(reordering_rows(axis, settings))})
+            self.assertEqual([panel.title for panel in figure.panels], ["touched, prototype path", "touched, direct path", "read, prototype path", "read, direct path"])
+            self.assertEqual([point.system for point in figure.panels[0].points], names * 2)
+            self.assertEqual([point.value for point in figure.panels[0].points[:2]], [8.0, 4.0])
+            self.assertEqual([point.value for point in figure.panels[3].points[:2]], [4.0, 2.0])
+            self.assertEqual({point.x for point in figure.panels[0].points}, {"OPT-6.7B", "OPT-13B"})
+        with self.assertRaisesRegex(data.InputError, "found 0 axes that begin with reorder"):
+            impress.figure20({"impress-reordering": self.sweep(reordering_rows("chunk", [1, 2]))})
+
+    def policies(self, **ttfts):
+        return self.sweep([row(label, ttft, point=i, software_path=path, model="opt-30b") for path in ("prototype", "direct") for i, (label, ttft) in enumerate(ttfts.items())])
+
+    def shares(self, **ttfts):
+        return [(part, share) for part, share, _ in impress.contributions(self.policies(**ttfts), software_path="direct")]
+
+    def test_contributions_are_shares_of_the_whole_gain(self):
+        self.assertEqual(self.shares(as_h2o_lfu=200.0, impress_lfu=140.0, impress_reordered=110.0, impress_score=100.0),
+                         [("probing", 60.0), ("reordering", 30.0), ("cache policy", 10.0)])
+        self.assertEqual(self.shares(as_h2o_lfu=200.0, impress_lfu=90.0, impress_score=100.0), [("probing", 110.0), ("cache policy", -10.0)])
+
+    def test_without_a_gain_or_a_beginning_there_is_nothing_to_share(self):
+        self.assertEqual(self.shares(as_h2o_lfu=100.0, impress_lfu=90.0, impress_score=100.0), [])
+        self.assertEqual(self.shares(impress_lfu=90.0, impress_score=80.0), [])
+        self.assertEqual(self.shares(as_h2o_lfu=90.0), [])
+
+    def test_a_figure_without_a_gain_says_so_and_is_drawn(self):
+        write_rows(self.out / "results" / "impress-policies", self.policies(as_h2o_lfu=100.0, impress_lfu=120.0, impress_score=130.0).rows)
+        code, output, errors = self.figures("figure18", "--draw-only")
+        self.assertEqual((code, errors), (0, ""))
+        self.assertTrue(output.strip().endswith("impress-figure18.png"))
+        self.assertNotIn("share of the gain, direct path", {one["panel"] for one in self.points("impress-figure18") if one["kind"] == "simulated"})
+
+    def test_the_gain_is_over_the_best_of_the_others(self):
+        rows = [row(label, ttft, point=i, software_path=path, size=size) for path in ("prototype", "direct") for size in (1, 2)
+                for i, (label, ttft) in enumerate((("a", 300.0), ("b", 200.0 * size), ("impress", 100.0)))]
+        found = impress.gain_panels(self.sweep(rows), "size", ("a", "b"), "size")
+        self.assertEqual([(point.x, point.value) for point in found[1].points], [(1, 2.0), (2, 3.0)])
+
+
+class LeftOut(Folder):
+    def test_a_figure_without_its_scenario_is_left_out_or_refused_by_name(self):
+        home = self.out / "home"
+        (home / "scenarios" / "paper").mkdir(parents=True)
+        (home / "scenarios" / "paper" / "headline.json").write_text("{}")
+        runner, note = Runner("", home, self.out), io.StringIO()
+        with contextlib.redirect_stderr(note):
+            self.assertEqual(figures.with_scenarios(["contiguouskv-headline", "impress-figure20", "contiguouskv-figure9"], [], runner),
+                             ["contiguouskv-headline", "contiguouskv-figure9"])
+            with self.assertRaisesRegex(data.InputError, "none of these"):
+                figures.with_scenarios(["impress-figure20"], ["20"], runner)
+        self.assertIn("impress-figure20: left out, there is no scenarios/paper/impress-reordering.json", note.getvalue())
+        with self.assertRaisesRegex(data.InputError, "impress-figure20: needs scenarios/paper/impress-reordering.json"):
+            figures.with_scenarios(["impress-figure20"], ["impress-figure20"], runner)
+
+
+class Engine(Folder):
+    HEAD = ",".join(measured.COLUMNS) + "\n"
+
+    def read(self, text):
+        path = self.out / "measured.csv"
+        path.write_text(text)
+        return measured.read_measured(path)
+
+    def refusal(self, text):
+        with self.assertRaises(data.InputError) as caught:
+            self.read(text)
+        return str(caught.exception)
+
+    def line(self, system, prefix, quantity, value, path="direct"):
+        return f"f,{path} path,{system},{prefix},{quantity},{value},ms,me,\n"
+
+    def test_ratios_are_ranges_over_prefixes_and_paths_apart(self):
+        text = self.HEAD + "".join(self.line(*one) for one in (("a", 4096, "t", 30), ("b", 4096, "t", 10), ("a", 6144, "t", 40), ("b", 6144, "t", 10),
+                                                               ("a", 4096, "t", 5, "prototype"), ("b", 4096, "t", 2, "prototype"), ("a", 6144, "t", 5, "prototype")))
+        found = self.read(text)
+        self.assertEqual(found.ratio("a", "b", ("t",)), "prototype 2.5; direct 3 to 4")
+        self.assertEqual(found.ratio("b", "c", ("t",)), "-")
+        self.assertEqual(found.share("b", ("t",), "t"), "prototype 1; direct 1")
+        self.assertEqual(found.share("b", ("t", "u"), "t"), "-")
+
+    def test_the_shipped_values_give_the_headline_of_the_performance_page(self):
+        found = measured.read_measured(HOME / "scenarios" / "paper" / "measured.csv")
+        self.assertEqual(found.ratio("impress", "contiguous_kv", ("TTFT",)), "prototype 10.5 to 11.4; direct 4.44 to 5.78")
+        text = (HOME / "docs" / "performance.md").read_text()
+        for (path, system, prefix, quantity), value in found.values.items():
+            if quantity == "TTFT":
+                self.assertRegex(text, rf"\| {prefix} {path.split()[0]} {system}( 0.05)? \| {value:.2f} \|")
+
+    def test_bad_files_are_refused_with_line_and_what_is_allowed(self):
+        self.assertIn("expected figure, panel", self.refusal("a,b\n"))
+        self.assertIn("line 2: expected 9 cells", self.refusal(self.HEAD + "f,p\n"))
+        self.assertIn("found 'fast'; expected a number", self.refusal(self.HEAD + self.line("a", 1, "t", "fast")))
+        self.assertIn("expected a finite number", self.refusal(self.HEAD + self.line("a", 1, "t", "inf")))
+        self.assertIn("at 'long'", self.refusal(self.HEAD + self.line("a", "long", "t", 1)))
+        self.assertIn("is there twice", self.refusal(self.HEAD + 2 * self.line("a", 1, "t", 1)))
+        with self.assertRaisesRegex(data.InputError, "no such file"):
+            measured.read_measured(self.out / "absent.csv")
+
+
+class Accuracy(Folder):
+    def variant(self, system, budget, accuracy_share):
+        everything = {"kind": "all", "items": 20, "accuracy": accuracy_share, "accuracy_low": accuracy_share - 0.1, "accuracy_high": accuracy_share + 0.1}
+        return {"label": system, "system": system, "params": {} if budget is None else {"budget": budget}, "by_kind": [everything, {**everything, "kind": "other", "accuracy": 0}]}
+
+    def write(self, name, variants):
+        file = self.out / "results" / "accuracy" / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"schema_version": 1, "variants": variants}))
+
+    def test_figure_9_is_drawn_from_real_weights_where_there_are_some(self):
+        self.write("figure9", [self.variant("attention_store", None, 0.9), self.variant("contiguous_kv", "0.05", 0.5), self.variant("contiguous_kv", "0.25", 0.75)])
+        code, _, errors = self.figures("figure9", "--draw-only", "--model", "my-qwen", "--task", "mine.jsonl")
+        self.assertEqual((code, errors), (0, ""))
+        points = [(p["panel"], p["system"], p["x"], float(p["value"]), p["source"]) for p in self.points("contiguouskv-figure9")]
+        self.assertEqual(points, [("my-qwen", "attention_store", "5", 90.0, "accuracy/figure9.json"), ("my-qwen", "attention_store", "25", 90.0, "accuracy/figure9.json"),
+                                  ("my-qwen", "contiguous_kv", "5", 50.0, "accuracy/figure9.json"), ("my-qwen", "contiguous_kv", "25", 75.0, "accuracy/figure9.json")])
+
+    def test_the_small_model_has_a_figure_of_its_own_that_says_so(self):
+        for task in figures.SMALL_TASKS:
+            self.write(f"recall-small-{task}", [self.variant("attention_store", None, 1.0), self.variant("impress", "0.1", 0.9)])
+        self.assertEqual(self.figures("small-model", "--draw-only")[0], 0)
+        self.assertEqual({p["panel"] for p in self.points("small-model-accuracy")}, {"prefixes of 1k tokens", "prefixes of 2k tokens"})
+        figure = figures.make_figure("small-model-accuracy", Runner("", HOME, self.out), [], None)
+        self.assertIn("does not transfer to Qwen2.5", drawing.caption_of(figure, []))
+        self.assertNotIn("over seeds", drawing.caption_of(figure, []))
+
+    def test_model_and_task_belong_together(self):
+        for words in (("--model", "m"), ("--task", "t")):
+            code, _, errors = self.figures("figure9", "--draw-only", *words)
+            self.assertEqual((code, "belong together" in errors), (2, True))
+
+    def test_missing_and_damaged_evaluations_are_told(self):
+        self.assertIn("recall-small-1k.json: not there", self.figures("small-model", "--draw-only")[2])
+        file = self.out / "results" / "accuracy" / "x.json"
+        self.write("x", [{**self.variant("a", None, 1.0), "by_kind": []}])
+        with self.assertRaisesRegex(data.InputError, "found 0 entries"):
+            accuracy.read_evaluation(file)
+        for text in ("{", "3", '{"schema_version": 1}'):
+            file.write_text(text)
+            with self.assertRaisesRegex(data.InputError, "not a report of"):
+                accuracy.read_evaluation(file)
+        file.write_text('{"schema_version": 7}')
+        with self.assertRaisesRegex(data.InputError, "schema version 7"):
+            accuracy.read_evaluation(file)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 #include "core/pipeline/selection.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <numeric>
@@ -10,6 +11,42 @@ namespace {
 
 /// Non-negative floats order like their bits.
 std::uint32_t order_bits(float score) { return std::bit_cast<std::uint32_t>(score); }
+
+/// The bits of scores in a form that is cheap to order; checks them on the way.
+std::vector<std::uint32_t> ordered_bits(std::span<const float> scores) {
+  std::vector<std::uint32_t> bits(scores.size());
+  bool all_valid = true;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    all_valid &= scores[i] >= 0;
+    bits[i] = order_bits(scores[i] + 0.0f);  // + 0: minus zero ties with zero
+  }
+  for (std::size_t i = 0; !all_valid && i < scores.size(); ++i) {
+    REPREFILL_CHECK(scores[i] >= 0, "score {} of unit {} is negative or not a number", scores[i], i);
+  }
+  return bits;
+}
+
+/// The count-th largest value. Values are counted by exponent and three bits of the mantissa first, so that only those
+/// of one such bucket are ordered: nothing else in a simulation of per-head selections takes as long.
+std::uint32_t nth_largest(const std::vector<std::uint32_t>& bits, std::size_t count) {
+  constexpr int kShift = 20;  // the sign is 0, so 11 bits are left
+  std::array<std::uint32_t, 2048> num_in_bucket{};
+  for (const std::uint32_t value : bits) ++num_in_bucket[value >> kShift];
+  std::uint32_t bucket = 2047;
+  std::size_t above = 0;
+  while (above + num_in_bucket[bucket] < count) above += num_in_bucket[bucket--];
+
+  std::vector<std::uint32_t> inside(num_in_bucket[bucket] + 1);  // one more: written to before it is known to be kept
+  std::size_t num_inside = 0;
+  for (const std::uint32_t value : bits) {
+    inside[num_inside] = value;
+    num_inside += (value >> kShift) == bucket;
+  }
+  inside.resize(num_inside);
+  const auto nth = inside.begin() + static_cast<std::ptrdiff_t>(count - above - 1);
+  std::nth_element(inside.begin(), nth, inside.end(), std::greater<>());
+  return *nth;
+}
 
 Selection vote_of_probe_heads(const Scores& scores, const SelectionRule& rule) {
   std::vector<std::vector<std::uint32_t>> chosen;
@@ -60,30 +97,22 @@ Selection vote_of_probe_heads(const Scores& scores, const SelectionRule& rule) {
 }  // namespace
 
 std::vector<std::uint32_t> top_k(std::span<const float> scores, std::uint64_t k) {
-  std::vector<std::uint32_t> bits(scores.size());
-  for (std::size_t i = 0; i < scores.size(); ++i) {
-    REPREFILL_CHECK(scores[i] >= 0, "score {} of unit {} is negative or not a number", scores[i], i);
-    bits[i] = order_bits(scores[i] + 0.0f);  // + 0: minus zero ties with zero
-  }
+  const std::vector<std::uint32_t> bits = ordered_bits(scores);
   const std::size_t count = std::min<std::size_t>(k, scores.size());
-  std::vector<std::uint32_t> chosen;
-  chosen.reserve(count);
-  if (count == 0) return chosen;
-  std::vector<std::uint32_t> sorted = bits;
-  std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(count - 1), sorted.end(),
-                   std::greater<>());
-  const std::uint32_t threshold = sorted[count - 1];
+  if (count == 0) return {};
+  const std::uint32_t threshold = nth_largest(bits, count);
   std::size_t num_above = 0;
   for (const std::uint32_t value : bits) num_above += value > threshold;
   std::size_t num_ties = count - num_above;
-  for (std::uint32_t i = 0; i < bits.size(); ++i) {
-    if (bits[i] > threshold) {
-      chosen.push_back(i);
-    } else if (bits[i] == threshold && num_ties > 0) {
-      chosen.push_back(i);
-      --num_ties;
-    }
+  std::vector<std::uint32_t> chosen(count + 1);  // one more: written to before it is known to be kept
+  std::size_t num_chosen = 0;
+  for (std::uint32_t i = 0; num_chosen < count; ++i) {
+    const bool is_tie = bits[i] == threshold && num_ties > 0;
+    chosen[num_chosen] = i;
+    num_chosen += bits[i] > threshold || is_tie;
+    num_ties -= is_tie;
   }
+  chosen.resize(count);
   return chosen;
 }
 

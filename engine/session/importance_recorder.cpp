@@ -55,6 +55,9 @@ traces::ImportanceTraceHeader ImportanceRecorder::header_of(const Options& optio
   traces::ImportanceTraceHeader header;
   header.channels = {{.name = "keys", .num_heads = options.geometry.num_kv_heads},
                      {.name = probe_name, .num_heads = static_cast<int>(options.probe_heads.size())}};
+  header.recorded_from = {.num_layers = options.geometry.num_layers,
+                          .num_query_heads = options.geometry.num_query_heads,
+                          .num_kv_heads = options.geometry.num_kv_heads};
   if (options.mode == RecordMode::as_run) header.recorded_under = options.recorded_under;
   return header;
 }

@@ -9,7 +9,8 @@ COLOURS = {"recompute": "#8a8f98", "attention_store": "#3b6fb6", "as_h2o": "#3f9
            "queueing": "#b8b8b8", "host": "#5f6b6d"}
 MORE_COLOURS = ("#3b6fb6", "#d1603d", "#3f9b6c", "#6b3fa0", "#c79a1e", "#7a5a4c", "#3aa6b9", "#d779b0")
 NAMES = {"attention_store": "AS+LRU", "as_h2o": "AS+H2O+LRU", "as_h2o_lfu": "AS+H2O+LFU", "impress": "IMPRESS",
-         "contiguous_kv": "ContiguousKV", "recompute": "ReComp", "aligned": "+ alignment", "aligned_prefetch": "+ prefetch", "resident": "all in GPU memory"}
+         "contiguous_kv": "ContiguousKV", "recompute": "ReComp", "aligned": "+ alignment", "aligned_prefetch": "+ prefetch", "resident": "all in GPU memory",
+         "impress_lru": "IMPRESS, LRU", "impress_lfu": "IMPRESS, LFU", "impress_reordered": "IMPRESS, LFU, reordered", "impress_score": "IMPRESS, its policy"}
 MARKERS = "osD^vPX*"
 GREY = "#555555"
 MARKS = {"read": "read", "secondary": "secondary source", "derived": "derived", "reproduction": "independent reproduction",
@@ -48,7 +49,10 @@ class Painter:
         self.save(picture, out)
 
     def draw_panel(self, place, panel, colours, overlays, provisional):
-        {"bars": self.draw_bars, "lines": self.draw_lines, "stack": self.draw_stack}[panel.kind](place, panel, colours, overlays)
+        if panel.points:
+            {"bars": self.draw_bars, "lines": self.draw_lines, "stack": self.draw_stack}[panel.kind](place, panel, colours, overlays)
+        else:
+            place.text(0.5, 0.5, panel.if_empty, ha="center", va="center", transform=place.transAxes, fontsize=9, color=GREY)
         if panel.log:
             place.set_yscale("log")
             self.plain_ticks(place)
@@ -77,7 +81,7 @@ class Painter:
             if point.high > point.low:
                 place.vlines(at, point.low, point.high, color="#222222", linewidth=0.8)
             if len(panel.points) <= 6:
-                place.text(at, 0, f"{point.value:.3g}", ha="center", va="bottom", fontsize=9, color="white")
+                place.text(at, 0, f"{point.value:.3g}", ha="center", va="bottom" if point.value >= 0 else "top", fontsize=9, color="white")
             for one in overlays:
                 if one.system == point.system and one.x == str(point.x):
                     place.plot([at], [one.value], marker="D", markersize=5, color="black", markerfacecolor="white", zorder=4)
@@ -149,7 +153,7 @@ def caption_of(figure, overlays):
             parts.append(f"{backlogged} BACKLOGGED rows in {sweep.folder.name}")
         if sweep.num_left_out:
             parts.append(f"{sweep.num_left_out} rows of {sweep.folder.name} without a TTFT left out")
-    if any(point.high > point.low for panel in figure.panels for point in panel.points):
+    if figure.sweeps and any(point.high > point.low for panel in figure.panels for point in panel.points):
         parts.append("thin lines: range over seeds")
     if figure.provisional:
         parts.append("PROVISIONAL: fewer than 10 seeds or 1,000 measured requests")

@@ -24,6 +24,7 @@ class Panel:
     x: str = ""
     kind: str = "bars"   # bars, lines, stack (systems are the parts of a bar)
     log: bool = False
+    if_empty: str = ""   # said in place of points; without it a panel must have some
 
 
 @dataclasses.dataclass

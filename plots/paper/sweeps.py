@@ -8,7 +8,7 @@ import sys
 
 import result_rows as data
 
-QUICK_SEEDS, QUICK_REQUESTS = 2, 100
+QUICK_SEEDS, QUICK_REQUESTS, QUICK_ITEMS = 2, 100, 40
 
 
 class Interrupted(Exception):
@@ -22,23 +22,22 @@ class Runner:
     out: pathlib.Path     # holds results/, and figures beside it
     quick: bool = False
     force: bool = False
+    jobs: int = 0         # at the same time; 0: as many as there are cores
 
     def result_folder(self, name):
         return self.out / "results" / name
 
-    def sweep(self, name, variant="", sets=()):
+    def sweep(self, name):
         """Runs scenarios/paper/NAME.json, or goes on with it: rows that are there are not simulated again."""
         scenario = self.home / "scenarios" / "paper" / f"{name}.json"
-        folder = self.result_folder(variant or name)
-        words = ["sweep", str(scenario), "--out", str(folder), "--json"]
+        folder = self.result_folder(name)
+        words = ["sweep", str(scenario), "--out", str(folder), "--json"] + self.jobs_words()
         if self.force:
             words.append("--force")
         elif folder.exists():
             words.append("--resume")
         if self.quick:
             words += ["--set", f"repeats={QUICK_SEEDS}", "--set", f"workload.measured_requests={QUICK_REQUESTS}"]
-        for assignment in sets:
-            words += ["--set", assignment]
         try:
             self.call(words)
         except data.InputError as error:
@@ -48,13 +47,38 @@ class Runner:
 
     def importance(self, preset):
         """Statistics of an importance preset, kept as a file like any result."""
-        folder = self.result_folder("importance")
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{preset}.json"
-        text = self.call(["trace", "importance", "--preset", preset, "--json"])
+        self.keep(self.result_folder("importance") / f"{preset}.json", self.call(["trace", "importance", "--preset", preset, "--json"]))
+
+    def has_scenario(self, name):
+        return (self.home / "scenarios" / "paper" / f"{name}.json").exists()
+
+    def tornado(self, name, baseline, sets, file):
+        """Every assumption varied alone; kept as a file like any result."""
+        words = ["tornado", str(self.home / "scenarios" / "paper" / f"{name}.json"), "--over", baseline, "--json"] + self.jobs_words()
+        for assignment in sets:
+            words += ["--set", assignment]
+        self.keep(file, self.call(words))
+
+    def evaluate(self, model, task, systems, file):
+        """Answers of a real checkpoint; items that were asked are not asked again as long as model and task are the same files."""
+        inputs = f"{pathlib.Path(model).resolve()} {pathlib.Path(task).resolve()} {' '.join(systems)}"
+        marker = file.with_name(file.stem + "-inputs.txt")
+        if not self.force and file.exists() and marker.exists() and marker.read_text(encoding="utf-8") == inputs:
+            return
+        words = ["eval", "--model", str(model), "--task", str(task), "--systems", ",".join(systems), "--json"]
+        if self.quick:
+            words += ["--limit", str(QUICK_ITEMS)]
+        self.keep(file, self.call(words))
+        self.keep(marker, inputs)
+
+    def keep(self, file, text):
+        file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_name(file.name + ".unfinished")
-        unfinished.write_text(text)
+        unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(file)
+
+    def jobs_words(self):
+        return ["--jobs", str(self.jobs)] if self.jobs else []
 
     def call(self, words):
         """Its progress goes through to the terminal; its output comes back."""

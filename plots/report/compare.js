@@ -61,10 +61,39 @@
     return made;
   }
 
+  // What `reprefill diff` says, of the points that both results have: by the mean TTFT, whatever metric is charted.
+  function verdictTable(verdicts) {
+    const percent = (share) => (share === null ? '-' : (share >= 0 ? '+' : '') + (100 * share).toFixed(1) + ' %');
+    const line = (entry) => {
+      const cells = [entry.key, entry.pairs, entry.mean_a, entry.mean_b, percent(entry.relative_difference),
+        entry.interval_95 ? entry.interval_95.map(percent).join(' to ') : '-'].map((cell) => element('td', {}, format(cell)));
+      return element('tr', {}, ...cells, element('td', { class: entry.verdict }, entry.verdict));
+    };
+    const table = element('table', { id: 'verdicts', class: 'plain' },
+      element('tr', {}, ...['point', 'pairs', 'A', 'B', 'B - A', '95 % interval', 'B is'].map((text) => element('th', { scope: 'col' }, text))));
+    table.append(...verdicts.points.slice(0, kShown).map(line));
+    if (verdicts.points.length > 1) table.append(line(verdicts.all));
+    return table;
+  }
+
+  function verdicts(parent) {
+    const found = data.comparison.verdicts;
+    if (found.refused) {
+      parent.append(element('p', { class: 'warning', id: 'no-verdicts' }, 'No verdicts: ' + found.refused));
+      return;
+    }
+    const counts = {};
+    for (const entry of found.points) counts[entry.verdict] = (counts[entry.verdict] ?? 0) + 1;
+    parent.append(element('p', { id: 'verdict-summary' }, `Verdicts of diff, by mean TTFT: B is ${Object.entries(counts).map(([verdict, count]) => `${verdict} on ${count}`).join(', ')}; all together ${found.all.verdict}. ` +
+      `Paired by ${found.paired_by === 'request' ? 'request' : 'point and replica'}.` + (found.points.length > kShown ? ` ${kShown} of ${found.points.length} points are listed.` : '')));
+    parent.append(element('div', { class: 'scrolled' }, verdictTable(found)));
+  }
+
   Report.compare = {
     start() {
       document.getElementById('comparison').hidden = false;
       const parent = body('comparison');
+      verdicts(parent);
       const note = element('p', { class: 'note', id: 'comparison-summary' });
       const list = element('div', { class: 'columns' });
       const refresh = () => {

@@ -38,6 +38,7 @@ Json identity(const RowInputs& in) {
   row["software_path"] = enum_name(point.path.kind);
   row["missing_interference_pairs"] = point.profile.num_missing_interference_pairs();
   row["importance"] = point.importance.kind == "recorded" ? point.importance.file : point.importance.preset;
+  if (point.importance.kind == "recorded") row["importance_mismatch"] = in.importance_mismatch;
   row["noise"] = point.noise;
   row["timing_dependent"] = depends_on_timing(in);
   return row;

@@ -22,7 +22,8 @@ struct RowInputs {
   const cache::DecisionLog& decisions;
   const OperationModel& operations;
   std::uint64_t num_warmup = 0;
-  IoHistogram io;  // of the measured requests
+  std::string importance_mismatch = {};  // recorded importance only (importance_mismatch.hpp)
+  IoHistogram io;                        // of the measured requests
   std::uint64_t num_decode_steps = 0;
   std::array<Nanoseconds, record::kNumResources> busy{};
   Nanoseconds measured_time{0};

@@ -9,6 +9,7 @@
 #include "core/pipeline/mass_meter.hpp"
 #include "core/pipeline/request.hpp"
 #include "sim/simulated_machine.hpp"
+#include "sim/simulation/importance_mismatch.hpp"
 #include "sim/simulation/result_row.hpp"
 
 namespace reprefill::sim {
@@ -338,6 +339,7 @@ RunResult Run::result() {
                    .decisions = decisions_,
                    .operations = machine_->operation_model(),
                    .num_warmup = options_.num_warmup,
+                   .importance_mismatch = importance_mismatch(point_, *importance_),
                    .io = machine_->io_histogram().since(io_before_),
                    .num_decode_steps = machine_->num_decode_steps(),
                    .busy = {},

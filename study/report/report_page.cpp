@@ -3,22 +3,78 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <vector>
+
 #include "core/base/files.hpp"
 #include "study/report/comparison.hpp"
 
 namespace reprefill::study {
 namespace {
 
-/// In the order in which they run; each is one idea (plots/report/README.md).
-constexpr const char* kScripts[] = {"vendor/echarts.min.js",
-                                    "model.js",
-                                    "filters.js",
-                                    "charts.js",
-                                    "gantt.js",
-                                    "table.js",
-                                    "compare.js",
-                                    "details.js",
-                                    "main.js"};
+struct Section {
+  const char* id;
+  const char* title;
+  const char* link;  // in the page's navigation; "" for a section that is hidden until there is something in it
+};
+
+struct PageParts {
+  std::vector<const char*> scripts;  // in the order in which they run; each is one idea (plots/report/README.md)
+  std::vector<Section> sections;     // in the order in which they are read
+};
+
+const PageParts& parts_of(PageKind kind) {
+  static const PageParts kSweep = {.scripts = {"vendor/echarts.min.js", "model.js", "filters.js", "charts.js",
+                                               "gantt.js", "table.js", "compare.js", "details.js", "main.js"},
+                                   .sections = {{"comparison", "Side by side", ""},
+                                                {"explore", "Any metric against any axis", "Explore"},
+                                                {"pareto", "TTFT against what is kept", "Pareto"},
+                                                {"classes", "Where TTFT goes", "Time classes"},
+                                                {"busy", "Resources, busy and idle", "Busy"},
+                                                {"timeline", "Time line of a point", "Time line"},
+                                                {"table", "Rows", "Rows"},
+                                                {"provenance", "Provenance", "Provenance"}}};
+  static const PageParts kBundle = {
+      .scripts = {"vendor/echarts.min.js", "model.js", "charts.js", "study.js", "bundle.js"},
+      .sections = {{"fits", "How well each fit holds", "Fits"},
+                   {"fitted", "Measured against fitted", "Fitted"},
+                   {"residuals", "Residuals", "Residuals"},
+                   {"points", "Points of the fit", "Points"},
+                   {"parts", "Numbers and their sources", "Numbers"},
+                   {"provenance", "Provenance", "Provenance"}}};
+  static const PageParts kCompare = {
+      .scripts = {"vendor/echarts.min.js", "model.js", "charts.js", "study.js", "predicted.js"},
+      .sections = {{"errors", "How far predictions are from this machine", "Errors"},
+                   {"scatter", "Predicted against measured", "Scatter"},
+                   {"spans", "Error by span", "Spans"},
+                   {"cells", "Cells", "Cells"},
+                   {"provenance", "Provenance", "Provenance"}}};
+  switch (kind) {
+    case PageKind::sweep:
+      return kSweep;
+    case PageKind::bundle:
+      return kBundle;
+    case PageKind::compare:
+      return kCompare;
+  }
+  REPREFILL_CHECK(false, "no such kind of page");
+}
+
+std::string navigation_of(const PageParts& parts) {
+  std::string links;
+  for (const Section& section : parts.sections) {
+    if (*section.link != '\0') links += fmt::format("<a href=\"#{}\">{}</a> ", section.id, section.link);
+  }
+  return links;
+}
+
+std::string sections_of(const PageParts& parts) {
+  std::string html;
+  for (const Section& section : parts.sections) {
+    html += fmt::format("  <section id=\"{}\"{}><h2>{}</h2><div class=\"body\"></div></section>\n", section.id,
+                        *section.link == '\0' ? " hidden" : "", section.title);
+  }
+  return html;
+}
 
 std::string read_part(const std::filesystem::path& file) { return std::string(read_whole_file(file, 0).text()); }
 
@@ -65,20 +121,22 @@ Json report_data(const std::vector<Json>& entries, const std::string& program) {
 }
 
 Json comparison_data(const ResultSet& a, const ResultSet& b, const Json& entry_a, const Json& entry_b,
-                     const std::string& program) {
+                     const Json& verdicts, const std::string& program) {
   Json data = report_data({entry_a, entry_b}, program);
   const RowMatch match = match_rows(a, b);
   Json pairs = Json::array();
   for (const RowPair& pair : match.pairs) pairs.push_back({pair.a, pair.b});
   data["comparison"] = {{"keys", match.keys}, {"pairs", pairs}, {"only_a", match.only_a}, {"only_b", match.only_b}};
+  data["comparison"]["verdicts"] = verdicts;
   return data;
 }
 
-std::string make_page(const Json& data, const std::string& title, const std::filesystem::path& assets) {
+std::string make_page(PageKind kind, const Json& data, const std::string& title, const std::filesystem::path& assets) {
+  const PageParts& parts = parts_of(kind);
   const std::string text = script_safe(data);
   const std::string nonce = nonce_of(text);
   std::string scripts;
-  for (const char* script : kScripts) {
+  for (const char* script : parts.scripts) {
     const std::string source = read_part(assets / script);
     REPREFILL_CHECK(source.find("</script") == std::string::npos, "{} would end its own element", script);
     scripts += fmt::format("<script nonce=\"{}\">\n{}</script>\n", nonce, source);
@@ -87,6 +145,8 @@ std::string make_page(const Json& data, const std::string& title, const std::fil
   // The data last: nothing is looked for in what came from a result.
   replace_once(page, "@NONCE@", nonce);
   replace_once(page, "@STYLE@", read_part(assets / "style.css"));
+  replace_once(page, "@NAVIGATION@", navigation_of(parts));
+  replace_once(page, "@SECTIONS@", sections_of(parts));
   replace_once(page, "@SCRIPTS@", scripts);
   const std::size_t title_at = page.find("@TITLE@");
   REPREFILL_CHECK(title_at != std::string::npos, "page.html has no @TITLE@");

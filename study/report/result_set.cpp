@@ -118,8 +118,12 @@ const std::vector<Rule>& rules() {
       {is_extrapolated, "Durations were looked up outside of what was measured (extrapolated)."},
       {[](const Json& row) { return is_positive(find(row, {"missing_interference_pairs"})); },
        "Interference between some pairs of operations was not measured and counts as none."},
-      {[](const Json& row) { return is_true(find(row, {"importance_mismatch"})); },
-       "The importance was recorded under another system, budget or chunk size than the row's."},
+      {[](const Json& row) {
+         const Json* mismatch = find(row, {"importance_mismatch"});
+         return mismatch != nullptr && mismatch->is_string() && *mismatch != "";
+       },
+       "The importance was recorded on another model, or under another system, budget or chunk size than the row's: "
+       "column importance_mismatch."},
       {[](const Json& row) { return is_true(find(row, {"timing_dependent"})); },
        "Bytes and cache decisions depend on durations: compare distributions of such rows only."},
   };

@@ -95,6 +95,34 @@ TEST_F(Report, PutsTwoResultsSideBySide) {
   EXPECT_EQ(comparison["only_b"], Json::parse("[2]"));
 }
 
+TEST_F(Report, PutsTheVerdictsOfDiffBesideTwoResults) {
+  ASSERT_EQ(run_program("sweep " + path("tiny.json") +
+                        " --quiet --set profile.gpu.memory_bandwidth=\"200 GB/s\" --out " + path("slow"))
+                .exit_code,
+            0);
+  const auto verdicts = [&](const char* a, const char* b) {
+    EXPECT_EQ(run_program("report --compare --no-timelines " + path(a) + " " + path(b)).exit_code, 0);
+    return data_of(path(a) + "/comparison.html")["comparison"]["verdicts"];
+  };
+  EXPECT_EQ(verdicts("result", "result")["all"]["verdict"], "same");
+  EXPECT_EQ(verdicts("result", "slow")["all"]["verdict"], "worse");
+  EXPECT_EQ(verdicts("slow", "result")["all"]["verdict"], "better");
+  // Rows that do not pair have no verdicts, and the page says why.
+  write_text(path("slow") + "/results.jsonl", "{\"label\":\"x\",\"axes\":{},\"ttft\":{},\"point\":0}\n");
+  EXPECT_THAT(verdicts("result", "slow")["refused"].get<std::string>(), HasSubstr("schema_version"));
+}
+
+TEST_F(Report, ShowsAProfileBundleAndRefusesABrokenOne) {
+  const std::string out = path("bundle.html");
+  const std::string bundle = std::string(REPREFILL_SOURCE_DIR) + "/calibrate/profiles/a800-990pro";
+  ASSERT_EQ(run_program("report " + bundle + " --out " + out).exit_code, 0);
+  EXPECT_EQ(data_of(out)["parts"].size(), 4u);
+  std::filesystem::create_directories(path("broken"));
+  write_text(path("broken") + "/meta.json", "{}");
+  write_text(path("broken") + "/model.json", "{");
+  EXPECT_EQ(run_program("report " + path("broken")).exit_code, 2);
+}
+
 TEST_F(Report, RefusesWrongFoldersWithExitCodeTwo) {
   EXPECT_EQ(run_program("report").exit_code, 2);
   EXPECT_EQ(run_program("report " + path("absent")).exit_code, 2);

@@ -9,10 +9,11 @@
 //             {"channels": [{"name": "keys", "num_heads": 4, "granularity_tokens": 1, "encoding": "fp16"},
 //                           {"name": "probe:0,1,2", "num_heads": 3, "granularity_tokens": 16, "encoding": "log8"}],
 //              "layers_per_period": 8,
+//              "recorded_from": {"num_layers": 28, "num_query_heads": 28, "num_kv_heads": 4},
 //              "recorded_under": {"system": "contiguous_kv", "budget": "0.05", "chunk_tokens": 16}}
 //             A channel has one score per head and run of `granularity_tokens` tokens; heads are the KV heads, or for
-//             probe:* the listed query heads. `recorded_under` is there only if the run that was recorded had pruned
-//             KV.
+//             probe:* the listed query heads. `recorded_from` is the shape of the model that ran, where the recorder
+//             said so; `recorded_under` is there only if the run that was recorded had pruned KV.
 //   kind 2    scores: u64 request, u32 layer, u32 channel, u32 spans, u32 heads, u64 runs, u32 tokens[spans] (and a
 //   zero
 //             u32 if spans is odd), then for each head f32 a, f32 b, then for each head its codes[runs]. Runs restart
@@ -56,10 +57,22 @@ struct RecordedUnder {
   bool operator==(const RecordedUnder&) const = default;
 };
 
+/// Of a system with these resolved parameters: one without a budget keeps everything, one without chunks chooses
+/// tokens.
+RecordedUnder recorded_under(const std::string& system, const Json& params);
+
+struct RecordedFrom {
+  int num_layers = 0;
+  int num_query_heads = 0;
+  int num_kv_heads = 0;
+  bool operator==(const RecordedFrom&) const = default;
+};
+
 struct ImportanceTraceHeader {
   std::vector<ImportanceChannel> channels;
   int layers_per_period = 1;  // layers without scores of their own inherit those of an earlier layer of their period
-  std::optional<RecordedUnder> recorded_under;
+  std::optional<RecordedUnder> recorded_under = std::nullopt;
+  std::optional<RecordedFrom> recorded_from = std::nullopt;
   bool operator==(const ImportanceTraceHeader&) const = default;
 };
 

@@ -9,6 +9,18 @@
 #include "traces/importance/importance_trace.hpp"
 #include "traces/importance/score_coding.hpp"
 
+namespace reprefill::traces {
+
+RecordedUnder recorded_under(const std::string& system, const Json& params) {
+  const auto text = [&](const char* key, const char* otherwise) -> std::string {
+    if (!params.contains(key)) return otherwise;
+    return params.at(key).is_string() ? params.at(key).get<std::string>() : params.at(key).dump();
+  };
+  return {.system = system, .budget = text("budget", "1"), .chunk_tokens = params.value("chunk_tokens", 1)};
+}
+
+}  // namespace reprefill::traces
+
 namespace reprefill::traces::detail {
 namespace {
 
@@ -152,6 +164,11 @@ Json header_to_json(const ImportanceTraceHeader& header) {
                               {"budget", header.recorded_under->budget},
                               {"chunk_tokens", header.recorded_under->chunk_tokens}};
   }
+  if (header.recorded_from) {
+    json["recorded_from"] = {{"num_layers", header.recorded_from->num_layers},
+                             {"num_query_heads", header.recorded_from->num_query_heads},
+                             {"num_kv_heads", header.recorded_from->num_kv_heads}};
+  }
   return json;
 }
 
@@ -159,7 +176,7 @@ ImportanceTraceHeader parse_header(const RecordView& record) {
   const std::string_view text(reinterpret_cast<const char*>(record.payload.data()), record.payload.size());
   const Json parsed = parse_header_json(text, record.place);
   const JsonValue json(parsed, record.place);
-  json.require_object().refuse_unknown_keys({"channels", "layers_per_period", "recorded_under"});
+  json.require_object().refuse_unknown_keys({"channels", "layers_per_period", "recorded_under", "recorded_from"});
   ImportanceTraceHeader header;
   const JsonValue channels = json.key("channels");
   channels.require_array();
@@ -176,6 +193,14 @@ ImportanceTraceHeader parse_header(const RecordView& record) {
         .system = under.key("system").as_string(),
         .budget = under.key("budget").as_string(),
         .chunk_tokens = static_cast<int>(under.key("chunk_tokens").as_integer(1, kMaxGranularityTokens, "tokens"))};
+  }
+  if (json.has("recorded_from")) {
+    const JsonValue from = json.key("recorded_from");
+    from.require_object().refuse_unknown_keys({"num_layers", "num_query_heads", "num_kv_heads"});
+    header.recorded_from =
+        RecordedFrom{.num_layers = static_cast<int>(from.key("num_layers").as_integer(1, kMaxLayers, "layers")),
+                     .num_query_heads = static_cast<int>(from.key("num_query_heads").as_integer(1, kMaxHeads, "heads")),
+                     .num_kv_heads = static_cast<int>(from.key("num_kv_heads").as_integer(1, kMaxHeads, "heads"))};
   }
   return header;
 }

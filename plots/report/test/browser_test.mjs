@@ -1,7 +1,7 @@
 // browser_test.mjs PROGRAM FOLDER: writes results, makes reports of them with PROGRAM, and uses them in headless Chromium.
 // Exit codes: 0 all as expected, 1 not, 77 no Node.js package or browser to test with. Screenshots stay in FOLDER.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -211,6 +211,87 @@ async function twoResultsSideBySide(browser, file) {
   await page.close();
 }
 
+async function verdictsStandBesideTwoResults(browser, file) {
+  const page = await opened(browser, file);
+  expect((await text(page, '#verdict-summary')).includes('all together worse'), 'the verdict of all points is told', await text(page, '#verdict-summary'));
+  const verdicts = await page.$$eval('#verdicts td:last-child', (cells) => cells.map((cell) => [cell.textContent, cell.className]));
+  expect(verdicts.length > 1 && verdicts.every(([word, look]) => word === look), 'each point has its verdict', verdicts);
+  await picture(page, 'verdicts.png');
+  expect(page.problems.length === 0, 'nothing on the console beside verdicts', page.problems);
+  await page.close();
+}
+
+async function aBundleShowsMeasuredAgainstFitted(browser, file) {
+  const page = await opened(browser, file);
+  await drawAll(page);
+  for (const id of ['fitted', 'residuals']) expect(await numColours(page, id) > 3, `${id} is drawn`, await numColours(page, id));
+  expect((await text(page, '#fit-summary')).includes(hostile[1]), 'every fit is summed up, its name as text');
+  expect(await page.$$eval('#fit-points tbody tr', (rows) => rows.length) === 6, 'all points of the first fit are listed');
+  await page.selectOption('#fitted select', hostile[1]);
+  expect(await page.$$eval('#fit-points tbody tr', (rows) => rows.length) === 3, 'the points follow the chosen fit');
+  await page.waitForTimeout(300);
+  expect((await page.getAttribute('#fitted .chart', 'aria-label')).startsWith(hostile[1]), 'the chart follows the chosen fit');
+  for (const part of ['gpu', 'ssd', 'link', 'host']) expect(await page.$$eval(`#part-${part} tbody tr`, (rows) => rows.length) > 4, `${part} has its numbers`);
+  expect((await text(page, '#warnings')).includes('1 of 6 points did not converge'), 'what did not converge is warned of');
+  expect(await page.evaluate(() => window.attacked) === undefined && await page.$('img') === null, 'no string of a bundle runs');
+  expect(page.problems.length === 0, 'nothing on the console for a bundle', page.problems);
+  await picture(page, 'bundle.png');
+  await page.close();
+}
+
+async function aComparisonShowsPredictedAgainstMeasured(browser, file) {
+  const page = await opened(browser, file);
+  await drawAll(page);
+  for (const id of ['scatter', 'spans']) expect(await numColours(page, id) > 3, `${id} is drawn`, await numColours(page, id));
+  const cells = () => page.$$eval('#cell-list tbody tr', (rows) => rows.map((one) => one.children[1].textContent));
+  expect((await cells()).length === 4, 'the cells of all requests are listed', await cells());
+  await page.selectOption('#scatter select[aria-label="Cells"]', 'kinds of spans');
+  const spans = await cells();
+  expect(spans.length === 3 && spans[0] === hostile[0], 'cells without time are left out, the largest error comes first', spans);
+  await page.selectOption('#scatter select[aria-label="Colours by"]', 'system');
+  await page.waitForTimeout(300);
+  expect((await page.getAttribute('#scatter .chart', 'aria-label')).startsWith('kinds of spans'), 'the chart follows the choice');
+  expect((await text(page, '#warnings')).includes('reads differ'), 'what is not equal is warned of');
+  expect((await text(page, '#error-summary')).includes('12.3 %'), 'the summary is there');
+  expect(await page.evaluate(() => window.attacked) === undefined && await page.$('img') === null, 'no string of a comparison runs');
+  await page.emulateMedia({ media: 'print', colorScheme: 'dark' });
+  await page.pdf({ path: join(folder, 'predicted.pdf'), format: 'A4' });
+  expect(statSync(join(folder, 'predicted.pdf')).size > 10000, 'it prints');
+  expect(page.problems.length === 0, 'nothing on the console for a comparison', page.problems);
+  await picture(page, 'predicted.png');
+  await page.close();
+}
+
+// ---- a bundle and a comparison, by hand
+
+function writeBundle() {
+  const shipped = join(source, 'calibrate/profiles/a800-990pro'), path = join(folder, 'bundle');
+  mkdirSync(path);
+  const point = (i, more) => ({ shape: { bytes: 4096 * 2 ** i }, measured: 1000 * 2 ** i, spread: 0.05, converged: i !== 2, fitted: 1020 * 2 ** i, ...more });
+  const fit = (name, count) => ({ name, unit: 'ns', rule: 'a line; each inner size left out', points: Array.from({ length: count }, (_, i) => point(i, i % 2 ? { held_out: 930 * 2 ** i } : {})) });
+  const model = JSON.parse(readFileSync(join(shipped, 'model.json'), 'utf8'));
+  model.fits = [fit('reads', 6), fit(hostile[1], 3)];
+  writeFileSync(join(path, 'model.json'), JSON.stringify(model));
+  copyFileSync(join(shipped, 'meta.json'), join(path, 'meta.json'));
+  return path;
+}
+
+function writeComparison() {
+  const path = join(folder, 'predicted');
+  mkdirSync(path);
+  const cell = (name, real, predicted, verdict = 'within') => ({ name, real_ms: real, real_p10_ms: real * 0.9, real_p90_ms: real * 1.1, spread: 0.1,
+    predicted_ms: predicted, error: real > 0 ? predicted / real - 1 : null, verdict });
+  const point = (number, label, more) => ({ schema_version: 1, kind: 'compare', point: number, label, axes: { budget: 0.25, [hostile[0]]: null }, profile: 'made-up', measured_requests: 2,
+    ttft: cell('ttft', 20, 18), equality: { checked: true, equal: true, first_difference: '' }, requests: [cell('0', 19, 18), cell('1', 22, 14, 'outside')], distribution: [],
+    classes: [cell('gpu_compute', 20, 18)], spans: [cell('attend on gpu_compute', 12, 11), cell('never', 0, 0)], ...more });
+  const rows = [point(0, 'x', { equality: { checked: true, equal: false, first_difference: 'reads differ' } }),
+    point(1, hostile[1], { spans: [cell(hostile[0], 10, 20, 'outside'), cell('attend on gpu_compute', 12, 12)] })];
+  writeFileSync(join(path, 'results.jsonl'), rows.map((one) => JSON.stringify(one) + '\n').join(''));
+  writeFileSync(join(path, 'summary.json'), JSON.stringify({ schema_version: 1, kind: 'compare',
+    errors: { 'ttft of requests': { cells: 4, median_error: 0.123, p95_error: 0.36, within: 0.5, outside: 0.5, undecidable: 0 } } }));
+  return path;
+}
+
 // ---- all of it
 
 rmSync(folder, { recursive: true, force: true });
@@ -234,6 +315,10 @@ const path = { software_path: 'direct' };
 const a = writeResult('a', [row(0, 'x', path, 20, 0.5), row(1, 'y', path, 7, 0.6), row(2, 'gone', path, 9, 0.7)]);
 const b = writeResult('b', [row(0, 'y', path, 7, 0.6), row(1, 'x', path, 10, 0.5)]);
 await twoResultsSideBySide(browser, report('--compare', a, b));
+await aBundleShowsMeasuredAgainstFitted(browser, report(writeBundle()));
+await aComparisonShowsPredictedAgainstMeasured(browser, report(writeComparison()));
+execFileSync(program, ['sweep', scenario, '--quiet', '--set', 'profile.ssd.read_bandwidth="1 GB/s"', '--out', join(folder, 'slow')], { stdio: 'ignore', cwd: source });
+await verdictsStandBesideTwoResults(browser, report('--compare', '--no-timelines', join(folder, 'small'), join(folder, 'slow')));
 await browser.close();
 console.log(failures === 0 ? 'report in chromium: all as expected' : `${failures} failures`);
 process.exit(failures === 0 ? 0 : 1);

@@ -40,7 +40,7 @@ TEST(ReportPage, EscapesTextOfATitle) {
 
 TEST(ReportPage, HoldsItsDataAndRunsItsOwnScriptsOnly) {
   const Json data = {{"name", "</script><script>alert(1)</script>"}, {"marks", "@TITLE@ @SCRIPTS@ @DATA@"}};
-  const std::string page = make_page(data, "<title> @DATA@", kAssets);
+  const std::string page = make_page(PageKind::sweep, data, "<title> @DATA@", kAssets);
   EXPECT_EQ(Json::parse(between(page, "id=\"data\">", "</script>")), data);
   EXPECT_THAT(page, HasSubstr("<title>&lt;title&gt; @DATA@ - Reprefill report</title>"));
   EXPECT_THAT(page, Not(HasSubstr("<script>")));
@@ -52,13 +52,28 @@ TEST(ReportPage, HoldsItsDataAndRunsItsOwnScriptsOnly) {
   }
 }
 
-TEST(ReportPage, IsTheSameForTheSameDataAndItsNonceIsNotForOther) {
-  EXPECT_EQ(make_page({{"a", 1}}, "t", kAssets), make_page({{"a", 1}}, "t", kAssets));
-  EXPECT_NE(between(make_page({{"a", 1}}, "t", kAssets), "'nonce-", "'"),
-            between(make_page({{"a", 2}}, "t", kAssets), "'nonce-", "'"));
+TEST(ReportPage, EveryKindHasALinkToEachSectionThatItShows) {
+  for (const PageKind kind : {PageKind::sweep, PageKind::bundle, PageKind::compare}) {
+    const std::string page = make_page(kind, {{"a", 1}}, "t", kAssets);
+    for (const char* mark : {"@NAVIGATION@", "@SECTIONS@", "@SCRIPTS@"}) EXPECT_THAT(page, Not(HasSubstr(mark)));
+    std::size_t num_sections = 0;
+    for (std::size_t at = page.find("<a href=\"#"); at != std::string::npos; at = page.find("<a href=\"#", at + 1)) {
+      EXPECT_THAT(page, HasSubstr("<section id=\"" + between(page.substr(at), "#", "\"") + "\"><h2>"));
+      ++num_sections;
+    }
+    EXPECT_GE(num_sections, 5u);
+  }
 }
 
-TEST(ReportPage, NamesAMissingPart) { EXPECT_THROW(make_page(Json::object(), "t", "/nonexistent"), ConfigError); }
+TEST(ReportPage, IsTheSameForTheSameDataAndItsNonceIsNotForOther) {
+  EXPECT_EQ(make_page(PageKind::sweep, {{"a", 1}}, "t", kAssets), make_page(PageKind::sweep, {{"a", 1}}, "t", kAssets));
+  EXPECT_NE(between(make_page(PageKind::sweep, {{"a", 1}}, "t", kAssets), "'nonce-", "'"),
+            between(make_page(PageKind::sweep, {{"a", 2}}, "t", kAssets), "'nonce-", "'"));
+}
+
+TEST(ReportPage, NamesAMissingPart) {
+  EXPECT_THROW(make_page(PageKind::sweep, Json::object(), "t", "/nonexistent"), ConfigError);
+}
 
 // ---- which rows belong together
 

@@ -164,7 +164,7 @@ TEST(ReportWarnings, EachNamesItsRows) {
   rows[1]["verdict"] = "BACKLOGGED";
   rows[2]["ttft"]["mean_ttft_ms"] = nullptr;
   rows[3]["look_ups"] = {{"gpu", {{"extrapolated", 3}}}};
-  rows[4]["importance_mismatch"] = true;
+  rows[4]["importance_mismatch"] = "budget: recorded 0.05, here 0.25";
   rows[5]["missing_interference_pairs"] = 30;
   rows[6]["timing_dependent"] = true;
   const std::vector<Warning> warnings = warnings_of(with_rows(rows));
@@ -181,6 +181,7 @@ TEST(ReportWarnings, WhatIsFalseOrZeroIsNoWarning) {
   quiet["extrapolated_lookups"] = 0;
   quiet["missing_interference_pairs"] = 0;
   quiet["timing_dependent"] = false;
+  quiet["importance_mismatch"] = "";
   quiet["profile_kind"] = "measured";
   EXPECT_THAT(warnings_of(with_rows({quiet})), IsEmpty());
 }

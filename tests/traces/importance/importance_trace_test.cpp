@@ -16,6 +16,7 @@ TEST(ImportanceTrace, HeaderSurvivesTheRoundTrip) {
   ScratchFolder folder;
   ImportanceTraceHeader header = small_header(5);
   header.recorded_under = RecordedUnder{.system = "contiguous_kv", .budget = "0.05", .chunk_tokens = 16};
+  header.recorded_from = RecordedFrom{.num_layers = 28, .num_query_heads = 28, .num_kv_heads = 4};
   ImportanceTraceWriter writer(folder / "a.rimp", header);
   writer.finish();
   const RecordedImportance trace = RecordedImportance::open(folder / "a.rimp");
