@@ -86,14 +86,15 @@ std::unique_ptr<engine::ImportanceRecorder> make_recorder(const RunOptions& opti
     return params.contains(key) ? params.at(key).is_string() ? params.at(key).get<std::string>() : params.at(key).dump()
                                 : std::string(otherwise);
   };
-  return std::make_unique<engine::ImportanceRecorder>(
-      options.record,
-      engine::ImportanceRecorder::Options{.mode = choice_of<engine::RecordMode>(options.record_mode, "--record-mode"),
-                                          .geometry = geometry,
-                                          .probe_heads = params.value("probe_heads", std::vector<int>{0, 1, 2}),
-                                          .recorded_under = {.system = options.systems.front(),
-                                                             .budget = text("budget", "1"),
-                                                             .chunk_tokens = std::stoi(text("chunk_tokens", "1"))}});
+  engine::ImportanceRecorder::Options recorded{
+      .mode = choice_of<engine::RecordMode>(options.record_mode, "--record-mode"),
+      .geometry = geometry,
+      .probe_heads = params.value("probe_heads", std::vector<int>{0, 1, 2}),
+      .recorded_under = {.system = options.systems.front(),
+                         .budget = text("budget", "1"),
+                         .chunk_tokens = std::stoi(text("chunk_tokens", "1"))}};
+  engine::ImportanceRecorder::add_channels_of(params, recorded);
+  return std::make_unique<engine::ImportanceRecorder>(options.record, recorded);
 }
 
 struct Opened {
