@@ -82,12 +82,13 @@ std::unique_ptr<engine::ImportanceRecorder> make_recorder(const RunOptions& opti
                                                           const ModelGeometry& geometry) {
   if (options.record.empty()) return nullptr;
   const Json& params = session.resolved().at("params");
-  return std::make_unique<engine::ImportanceRecorder>(
-      options.record,
-      engine::ImportanceRecorder::Options{.mode = choice_of<engine::RecordMode>(options.record_mode, "--record-mode"),
-                                          .geometry = geometry,
-                                          .probe_heads = params.value("probe_heads", std::vector<int>{0, 1, 2}),
-                                          .recorded_under = traces::recorded_under(options.systems.front(), params)});
+  engine::ImportanceRecorder::Options recorded{
+      .mode = choice_of<engine::RecordMode>(options.record_mode, "--record-mode"),
+      .geometry = geometry,
+      .probe_heads = params.value("probe_heads", std::vector<int>{0, 1, 2}),
+      .recorded_under = traces::recorded_under(options.systems.front(), params)};
+  engine::ImportanceRecorder::add_channels_of(params, recorded);
+  return std::make_unique<engine::ImportanceRecorder>(options.record, recorded);
 }
 
 struct Opened {

@@ -151,7 +151,8 @@ class SimulatedMachine::Score final : public ScoreResult, public Work, public La
                             .task = request->task,
                             .prefix = request->stored_prefix,
                             .layer_idx = context().layer_idx,
-                            .grouping = spec.grouping},
+                            .grouping = spec.grouping,
+                            .digest = spec.digest},
                            static_cast<int>(spec.unit_tokens), scores.values);
     machine->finish(*this, *this);
   }
@@ -477,6 +478,23 @@ Op SimulatedMachine::project(OpContext context, TokenRange range, const Deps& de
   return op;
 }
 
+/// Queries, own keys and the digest go to host memory, and the GPU waits.
+Nanoseconds SimulatedMachine::score_on_host(const Request& request, const ScoreSpec& spec) const {
+  const ModelGeometry& geometry = *options_.geometry;
+  const LinkProfile& link = options_.profile->link;
+  const std::uint64_t own = request.own_tokens, stored = request.stored_tokens;
+  const std::uint64_t rows = key_digest_rows(spec.digest, spec.unit_tokens, stored);
+  const int heads = geometry.num_query_heads;
+  const Bytes queries{own *
+                      static_cast<std::uint64_t>(heads * geometry.head_dim * geometry.activation_element_bytes())};
+  const Bytes digest = key_digest_bytes(geometry, spec.digest, spec.unit_tokens, stored);
+  const Bytes moved = digest + queries + own * geometry.kv_tensor_bytes_per_token_layer();
+  // Twice on a GPU, for maximum and sums; once here, where logits of one row are kept.
+  const double flops = costs_.score(own, rows, heads, geometry.num_kv_heads).flops / 2;
+  return link.copy_latency * 3 + transfer_time(moved, link.copy_bandwidth) +
+         nanoseconds_from_seconds(flops / options_.path->host_scoring_rate.value);
+}
+
 ScoreOp SimulatedMachine::score(OpContext context, const Request& request, const ScoreSpec& spec, const Deps& deps) {
   auto op =
       make_op<Score>(this, simulation_, OpKind::score, context, record::Operation::score, record::Resource::scoring);
@@ -487,7 +505,9 @@ ScoreOp SimulatedMachine::score(OpContext context, const Request& request, const
   const bool probes = spec.grouping == traces::HeadGrouping::probe_heads;
   const int query_heads = probes ? num_groups : geometry.num_query_heads;
   const int kv_heads = probes ? divide_rounding_up(num_groups, geometry.group_size()) : geometry.num_kv_heads;
-  Nanoseconds duration = model_.score(request.own_tokens, request.stored_tokens, query_heads, kv_heads);
+  const std::uint64_t rows = key_digest_rows(spec.digest, spec.unit_tokens, request.stored_tokens);
+  Nanoseconds duration =
+      spec.runs_on_host ? score_on_host(request, spec) : model_.score(request.own_tokens, rows, query_heads, kv_heads);
   if (spec.repeats_projection) duration += model_.project(request.own_tokens);
   op->duration = gpu_noise_.apply(duration);
   charge_driver(0);

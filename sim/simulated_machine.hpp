@@ -102,6 +102,7 @@ class SimulatedMachine final : public pipeline::MachineCore {
   void begin_decode_step();
   void end_decode_step();
   Nanoseconds decode_step_time() const;
+  Nanoseconds score_on_host(const pipeline::Request& request, const pipeline::ScoreSpec& spec) const;
   void begin_read(Read& read);
   void drop(Read& read);
   void release_staging(Bytes size);

@@ -11,11 +11,18 @@ StoreLayout::StoreLayout(const ModelGeometry& geometry, const KvLayout& layout, 
       num_layers_(geometry.num_layers),
       tensor_bytes_(geometry.kv_tensor_bytes_per_token_layer().value),
       probe_bytes_(static_cast<std::uint64_t>(geometry.num_probed_kv_heads(auxiliary_.probe_heads)) *
-                   static_cast<std::uint64_t>(geometry.head_dim * geometry.kv_element_bytes)) {
+                   static_cast<std::uint64_t>(geometry.head_dim * geometry.kv_element_bytes)),
+      geometry_(geometry) {
   REPREFILL_CHECK(layout_.block_tokens > 0 && layout_.period_layers > 0, "a layout of {} tokens and {} layers",
                   layout_.block_tokens, layout_.period_layers);
   REPREFILL_CHECK(auxiliary_.identification_period >= 0, "identification keys every {} layers",
                   auxiliary_.identification_period);
+  REPREFILL_CHECK(is_per_chunk(auxiliary_.digest) == (auxiliary_.digest_tokens > 0), "{} of chunks of {} tokens",
+                  enum_name(auxiliary_.digest), auxiliary_.digest_tokens);
+}
+
+std::uint64_t StoreLayout::identification_bytes(std::uint64_t tokens) const {
+  return key_digest_bytes(geometry_, auxiliary_.digest, auxiliary_.digest_tokens, tokens).value;
 }
 
 std::uint32_t StoreLayout::block_tokens_of(PieceKey piece, std::uint32_t segment_tokens) const {
@@ -32,7 +39,7 @@ Bytes StoreLayout::piece_bytes(PieceKey piece, std::uint32_t segment_tokens) con
     case PieceKind::key_value:
       return Bytes{2 * block_tokens_of(piece, segment_tokens) * tensor_bytes_};
     case PieceKind::identification_keys:
-      return Bytes{piece.index() * tensor_bytes_};
+      return Bytes{identification_bytes(piece.index())};
     case PieceKind::probe_keys:
       return Bytes{piece.index() * probe_bytes_};
   }
@@ -94,13 +101,13 @@ std::uint64_t StoreLayout::auxiliary_offset(PieceKey piece, std::uint32_t segmen
   const auto period = static_cast<std::uint64_t>(std::max(1, auxiliary_.identification_period));
   if (piece.kind() == PieceKind::identification_keys) {
     REPREFILL_CHECK(has_identification_keys(piece.layer_idx()), "layer {} has no identification keys", layer);
-    return start + layer / period * slab(segment_tokens * tensor_bytes_);
+    return start + layer / period * slab(identification_bytes(segment_tokens));
   }
   REPREFILL_CHECK(probe_bytes_ > 0, "the layout has no probe keys");
-  const std::uint64_t identification =
-      auxiliary_.identification_period > 0
-          ? divide_rounding_up(static_cast<std::uint64_t>(num_layers_), period) * slab(segment_tokens * tensor_bytes_)
-          : 0;
+  const std::uint64_t identification = auxiliary_.identification_period > 0
+                                           ? divide_rounding_up(static_cast<std::uint64_t>(num_layers_), period) *
+                                                 slab(identification_bytes(segment_tokens))
+                                           : 0;
   return start + identification + layer * slab(segment_tokens * probe_bytes_);
 }
 
@@ -111,15 +118,15 @@ Bytes StoreLayout::payload_bytes(std::uint32_t segment_tokens) const {
 Bytes StoreLayout::file_bytes(std::uint32_t segment_tokens) const {
   std::uint64_t bytes = payload_end(segment_tokens);
   for (int layer = 0; layer < num_layers_; ++layer) {
-    if (has_identification_keys(layer)) bytes += slab(segment_tokens * tensor_bytes_);
+    if (has_identification_keys(layer)) bytes += slab(identification_bytes(segment_tokens));
     bytes += slab(segment_tokens * probe_bytes_);
   }
   return Bytes{bytes};
 }
 
 Bytes StoreLayout::layer_bytes_written(int layer_idx, std::uint32_t segment_tokens) const {
-  const std::uint64_t keys = has_identification_keys(layer_idx) ? tensor_bytes_ : 0;
-  return Bytes{segment_tokens * (2 * tensor_bytes_ + keys + probe_bytes_)};
+  const std::uint64_t keys = has_identification_keys(layer_idx) ? identification_bytes(segment_tokens) : 0;
+  return Bytes{segment_tokens * (2 * tensor_bytes_ + probe_bytes_) + keys};
 }
 
 void check_block_tokens(std::string_view place, std::uint32_t block_tokens, std::uint32_t store_block_tokens) {

@@ -7,6 +7,7 @@
 
 #include "core/base/params.hpp"
 #include "core/model/geometry.hpp"
+#include "core/model/key_digest.hpp"
 #include "core/model/piece.hpp"
 
 namespace reprefill::layout {
@@ -25,8 +26,10 @@ struct KvLayout {
 
 /// Slabs beside the payload: keys that scoring reads in one object a layer.
 struct AuxiliarySlabs {
-  int identification_period = 0;      // every how many layers all-head keys are stored apart; 0: nowhere
-  std::vector<int> probe_heads = {};  // query heads whose KV heads' keys are stored apart, in every layer
+  int identification_period = 0;       // every how many layers all-head keys are stored apart; 0: nowhere
+  std::vector<int> probe_heads = {};   // query heads whose KV heads' keys are stored apart, in every layer
+  KeyDigest digest = KeyDigest::none;  // what the identification slabs hold instead of keys
+  std::uint32_t digest_tokens = 0;     // tokens of a digest's chunk; 0 where it has none
   bool operator==(const AuxiliarySlabs&) const = default;
 };
 
@@ -41,7 +44,7 @@ struct Extent {
 /// tokens' K of all KV heads, then V. A partly filled last block takes only the bytes of its tokens.
 ///
 /// Pieces of kind identification_keys and probe_keys name in their index how many leading tokens they cover: a request
-/// that shares a part of a segment reads a part of the slab.
+/// that shares a part of a segment reads a part of the slab. Identification slabs hold keys or their digest.
 class StoreLayout {
  public:
   StoreLayout(const ModelGeometry& geometry, const KvLayout& layout, AuxiliarySlabs auxiliary = {});
@@ -65,6 +68,7 @@ class StoreLayout {
   std::uint64_t slab(std::uint64_t bytes) const {
     return (bytes + kStoreAlignment - 1) / kStoreAlignment * kStoreAlignment;
   }
+  std::uint64_t identification_bytes(std::uint64_t tokens) const;
   std::uint64_t payload_offset(PieceKey piece, std::uint32_t segment_tokens) const;
   std::uint64_t auxiliary_offset(PieceKey piece, std::uint32_t segment_tokens) const;
   std::uint32_t block_tokens_of(PieceKey piece, std::uint32_t segment_tokens) const;
@@ -74,6 +78,7 @@ class StoreLayout {
   int num_layers_;
   std::uint64_t tensor_bytes_;  // K (or V) of one token in one layer
   std::uint64_t probe_bytes_;   // probed keys of one token in one layer
+  ModelGeometry geometry_;
 };
 
 const ParamTable<KvLayout>& kv_layout_params();

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/model/key_digest.hpp"
 #include "core/model/piece.hpp"
 #include "core/pipeline/op.hpp"
 #include "core/pipeline/selection.hpp"
@@ -62,7 +63,9 @@ struct ScoreSpec {
   ScorerKind kind = ScorerKind::keys;
   traces::HeadGrouping grouping = traces::HeadGrouping::all_heads;
   std::uint32_t unit_tokens = 16;
-  bool repeats_projection = false;  // the prototype computes the queries again for scoring (semantics 2)
+  KeyDigest digest = KeyDigest::none;  // read instead of keys; of chunks of `unit_tokens`
+  bool runs_on_host = false;           // for want of a kernel: queries and digest are brought to the host's memory
+  bool repeats_projection = false;     // the prototype computes the queries again for scoring (semantics 2)
 };
 
 enum class HostTaskKind : std::uint8_t { framework, tokenise, look_up, cache_update, wait };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <iterator>
 #include <vector>
 
 #include "core/pipeline/machine.hpp"
@@ -14,6 +15,9 @@ struct LayerMass {
   double sum = 0;
   double worst = 1;
   int num_layers = 0;
+  double recall_sum = 0;  // of each selection that all heads share: chosen units among the best by keys, over all
+  int num_selections = 0;
+  std::shared_ptr<const Selection> last_selection = nullptr;
 };
 
 class MassMeter {
@@ -30,9 +34,30 @@ class MassMeter {
     mass.sum += kept;
     mass.worst = std::min(mass.worst, kept);
     ++mass.num_layers;
+    add_recall(request, layer_idx, view, mass);
   }
 
  private:
+  /// A selection counts once, at its first layer: the one whose scores it was made from.
+  void add_recall(const Request& request, int layer_idx, const KvView& view, LayerMass& mass) {
+    const bool is_new = view.kept != nullptr && view.kept != mass.last_selection;
+    mass.last_selection = view.kept;
+    if (!is_new || view.kept->is_everything || view.kept->groups.size() != 1 || view.kept->shared().empty()) return;
+    const auto unit = static_cast<int>(view.unit_tokens);
+    scores_.resize(traces::num_units(request.stored_prefix, unit));
+    importance_.unit_scores({.request = request.importance_id,
+                             .task = request.task,
+                             .prefix = request.stored_prefix,
+                             .layer_idx = layer_idx},
+                            unit, scores_);
+    const std::vector<std::uint32_t>& chosen = view.kept->shared();
+    const std::vector<std::uint32_t> best = top_k(scores_, chosen.size());
+    std::vector<std::uint32_t> both;
+    std::ranges::set_intersection(chosen, best, std::back_inserter(both));
+    mass.recall_sum += static_cast<double>(both.size()) / static_cast<double>(chosen.size());
+    ++mass.num_selections;
+  }
+
   double kept_share(const Request& request, int layer_idx, const KvView& view) {
     const auto unit = static_cast<int>(view.unit_tokens);
     const std::size_t num_units = traces::num_units(request.stored_prefix, unit);

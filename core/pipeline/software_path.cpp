@@ -77,6 +77,11 @@ const ParamTable<SoftwarePath>& software_path_params() {
                               .doc = "scores copied to the host at each selection",
                               .source = "no source: 0",
                               .maximum = 1e9});
+    t.add(&P::host_scoring_rate, {.name = "host_scoring_rate_flops_per_s",
+                                  .doc = "of a scorer without a kernel, which runs on the host (digest_scoring)",
+                                  .source = "assumption: 16 cores at 6 GFLOP/s, plain fp32 code",
+                                  .minimum = 1e6,
+                                  .maximum = 1e15});
     t.add(&P::stage_synchronise, {.name = "stage_synchronise_ns",
                                   .doc = "device-wide synchronise after each copy and selection",
                                   .source = "no source for its length: 0",

@@ -28,6 +28,7 @@ struct SoftwarePath {
   Nanoseconds launch_overhead_per_layer{0};
   Nanoseconds identify_cost_per_call{0};
   Bytes score_to_host{0};
+  FlopsPerSecond host_scoring_rate{1e11};
   Nanoseconds stage_synchronise{0};
   bool scoring_repeats_projection = false;
   CacheUpdate cache_update = CacheUpdate::after;

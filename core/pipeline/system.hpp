@@ -50,6 +50,8 @@ class System {
   virtual cache::TieredCache* identification_cache() { return nullptr; }
   /// All of them are always in host memory.
   virtual bool pins_identification_keys() const { return false; }
+  /// Its scorer has no kernel: scoring is charged to the host and rows say so.
+  virtual bool scores_on_host() const { return false; }
   /// The largest working set of one layer for a request with this many stored tokens; `check` compares it with the
   /// workspace and staging sizes.
   virtual Bytes one_layer_working_set(std::uint32_t stored_tokens) const = 0;

@@ -58,6 +58,8 @@ class Executor {
   ///   per_kv_head  one per KV head: summed over its query heads
   ///   probe_heads  one per entry of `probe_heads` (query heads); keys hold only the KV heads that these read, in
   ///                ascending order (layout::StoreLayout, probe_keys)
+  /// With a digest in `shape`, pages hold that of a segment's keys instead of keys (engine/digest), and
+  /// cpu/digest_score says what is summed; an executor on a GPU computes it on the host and has then waited for it.
   /// Sums in a fixed order. Needs `project` of all own tokens of the layer, and none of later ones.
   virtual void score(Sequence& sequence, int layer_idx, const KeyView& keys, const ScoreShape& shape,
                      std::span<float> out) = 0;

@@ -32,6 +32,15 @@ std::vector<HeadGroup> head_groups(const ModelGeometry& geometry, const ScoreSha
   return groups;
 }
 
+DigestShape digest_shape(const ModelGeometry& geometry, KvType type, const ScoreShape& shape) {
+  REPREFILL_CHECK(shape.grouping != traces::HeadGrouping::probe_heads, "probed heads have no digests");
+  return {.digest = shape.digest,
+          .type = type,
+          .num_kv_heads = geometry.num_kv_heads,
+          .head_dim = geometry.head_dim,
+          .chunk_tokens = shape.unit_tokens};
+}
+
 int num_key_heads(std::span<const HeadGroup> groups) {
   int count = 0;
   for (const HeadGroup& group : groups) count = std::max(count, group.stored_head + 1);

@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "core/model/geometry.hpp"
+#include "core/model/key_digest.hpp"
+#include "engine/digest/key_digests.hpp"
 #include "traces/importance/importance_source.hpp"
 
 namespace reprefill::engine {
@@ -15,7 +17,11 @@ struct ScoreShape {
   traces::HeadGrouping grouping = traces::HeadGrouping::all_heads;
   std::span<const int> probe_heads = {};  // query heads, of HeadGrouping::probe_heads
   std::uint32_t unit_tokens = 1;          // consecutive prefix tokens; divides every page's number of them
+  KeyDigest digest = KeyDigest::none;     // pages hold this of chunks of `unit_tokens`; not with probe_heads
 };
+
+/// Of a scorer that reads digests. KV heads only: query heads that are probed read keys.
+DigestShape digest_shape(const ModelGeometry& geometry, KvType type, const ScoreShape& shape);
 
 /// Query heads [first_head, first_head + num_heads) that read one KV head.
 struct HeadGroup {

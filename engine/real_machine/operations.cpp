@@ -19,9 +19,10 @@ void RealMachine::Score::compute(const RealMachineOptions& options, Sequence& se
   scores.num_units = request->stored_tokens / spec.unit_tokens;
   scores.values.resize(static_cast<std::size_t>(scores.num_groups) * scores.num_units);
   result_ = options.executor->host_buffer(Bytes{scores.values.size() * sizeof(float)});
-  options.executor->score(sequence, layer, keys.resolve_keys(num_key_heads),
-                          {.grouping = spec.grouping, .probe_heads = probe_heads, .unit_tokens = spec.unit_tokens},
-                          {reinterpret_cast<float*>(result_.get()), scores.values.size()});
+  options.executor->score(
+      sequence, layer, keys.resolve_keys(num_key_heads),
+      {.grouping = spec.grouping, .probe_heads = probe_heads, .unit_tokens = spec.unit_tokens, .digest = spec.digest},
+      {reinterpret_cast<float*>(result_.get()), scores.values.size()});
 }
 
 void RealMachine::Score::collect() {
@@ -40,7 +41,8 @@ void RealMachine::Score::after() {
                          .task = request->task,
                          .prefix = request->stored_prefix,
                          .layer_idx = context().layer_idx,
-                         .grouping = spec.grouping},
+                         .grouping = spec.grouping,
+                         .digest = spec.digest},
                         static_cast<int>(spec.unit_tokens), scores.values);
 }
 

@@ -133,7 +133,7 @@ Located Placement::find_source(OpContext context, PieceKey part, CopyRoute route
 /// [head_dim].
 Located Placement::leader_keys(OpContext context, PieceKey part) const {
   const auto scratch = scratch_.find(scratch_key(context));
-  if (scratch == scratch_.end()) return {};
+  if (scratch == scratch_.end() || options_.layout->auxiliary().digest != KeyDigest::none) return {};
   for (const auto& [packed, where] : scratch->second.workspace) {
     const PieceKey slab{packed};
     if (slab.kind() != PieceKind::identification_keys || slab.segment() != part.segment()) continue;

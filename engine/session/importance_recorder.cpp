@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/digest/key_digests.hpp"
+
 namespace reprefill::engine {
 namespace {
 
-constexpr std::size_t kKeysChannel = 0, kProbeChannel = 1;
+constexpr std::size_t kKeysChannel = 0, kProbeChannel = 1, kFirstDigestChannel = 2;
 
 std::vector<std::uint32_t> span_tokens(const pipeline::Request& request) {
   std::vector<std::uint32_t> tokens;
@@ -55,6 +57,12 @@ traces::ImportanceTraceHeader ImportanceRecorder::header_of(const Options& optio
   traces::ImportanceTraceHeader header;
   header.channels = {{.name = "keys", .num_heads = options.geometry.num_kv_heads},
                      {.name = probe_name, .num_heads = static_cast<int>(options.probe_heads.size())}};
+  for (const KeyDigest digest : options.digests) {
+    // int4 has scores of tokens; they are kept as what it chooses by.
+    header.channels.push_back({.name = enum_name(digest),
+                               .num_heads = options.geometry.num_kv_heads,
+                               .granularity_tokens = static_cast<int>(options.chunk_tokens)});
+  }
   header.recorded_from = {.num_layers = options.geometry.num_layers,
                           .num_query_heads = options.geometry.num_query_heads,
                           .num_kv_heads = options.geometry.num_kv_heads};
@@ -62,15 +70,28 @@ traces::ImportanceTraceHeader ImportanceRecorder::header_of(const Options& optio
   return header;
 }
 
+void ImportanceRecorder::add_channels_of(const Json& system_params, Options& options) {
+  if (!system_params.contains("scorer")) return;
+  options.chunk_tokens = system_params.at("chunk_tokens").get<std::uint32_t>();
+  for (const auto& [name, digest] : EnumNames<KeyDigest>::names) {
+    if (digest != KeyDigest::none && system_params.at("scorer") == name) options.digests = {digest};
+  }
+}
+
 ImportanceRecorder::ImportanceRecorder(const std::filesystem::path& file, const Options& options)
     : options_(options), writer_(file, header_of(options)) {}
 
 void ImportanceRecorder::add_selection(const pipeline::Request& request, int layer_idx, const pipeline::ScoreSpec& spec,
                                        const pipeline::Scores& scores, const pipeline::Selection& selection) {
-  const bool probes = spec.grouping == traces::HeadGrouping::probe_heads;
+  std::size_t channel = spec.grouping == traces::HeadGrouping::probe_heads ? kProbeChannel : kKeysChannel;
+  if (spec.digest != KeyDigest::none) {
+    const auto found = std::ranges::find(options_.digests, spec.digest);
+    REPREFILL_CHECK(found != options_.digests.end(), "the trace has no channel for {}", enum_name(spec.digest));
+    channel = kFirstDigestChannel + static_cast<std::size_t>(found - options_.digests.begin());
+  }
   writer_.add(traces::RecordedSelection{.request = request.importance_id,
                                         .layer_idx = layer_idx,
-                                        .channel_idx = probes ? kProbeChannel : kKeysChannel,
+                                        .channel_idx = channel,
                                         .grouping = spec.grouping,
                                         .unit_tokens = static_cast<int>(spec.unit_tokens),
                                         .num_groups = scores.num_groups,
@@ -104,6 +125,39 @@ void ImportanceRecorder::add_layer(Executor& executor, Sequence& sequence, const
   add(kKeysChannel, traces::HeadGrouping::per_kv_head, keys, static_cast<std::size_t>(options_.geometry.num_kv_heads));
   const ProbedKeys probed = probed_keys(keys, options_.geometry, options_.probe_heads, executor.kv_type());
   add(kProbeChannel, traces::HeadGrouping::probe_heads, probed.view, options_.probe_heads.size());
+  for (std::size_t i = 0; i < options_.digests.size(); ++i) add_digest(executor, sequence, request, layer_idx, keys, i);
+}
+
+void ImportanceRecorder::add_digest(Executor& executor, Sequence& sequence, const pipeline::Request& request,
+                                    int layer_idx, const KeyView& keys, std::size_t digest_idx) {
+  const KeyDigest digest = options_.digests[digest_idx];
+  const DigestShape shape{.digest = digest,
+                          .type = executor.kv_type(),
+                          .num_kv_heads = options_.geometry.num_kv_heads,
+                          .head_dim = options_.geometry.head_dim,
+                          .chunk_tokens = options_.chunk_tokens};
+  std::vector<std::shared_ptr<const std::byte>> uploads;
+  std::vector<std::vector<std::byte>> digests;
+  std::vector<KeyPage> pages;
+  for (const KeyPage& page : keys.pages) {
+    digests.emplace_back(digest_bytes(shape, page.num_tokens));
+    make_digest(shape, {page.keys, page.num_tokens * token_bytes(shape)}, digests.back());
+    uploads.push_back(executor.upload(digests.back()));
+    pages.push_back({.keys = uploads.back().get(), .num_tokens = page.num_tokens});
+  }
+  const std::size_t num_chunks = keys.num_tokens / options_.chunk_tokens;
+  traces::ImportanceRecord record{
+      .request = request.importance_id,
+      .layer_idx = layer_idx,
+      .channel_idx = kFirstDigestChannel + digest_idx,
+      .span_tokens = span_tokens(request),
+      .scores = std::vector<float>(static_cast<std::size_t>(options_.geometry.num_kv_heads) * num_chunks)};
+  executor.score(
+      sequence, layer_idx, {.pages = pages, .num_tokens = keys.num_tokens, .num_heads = options_.geometry.num_kv_heads},
+      {.grouping = traces::HeadGrouping::per_kv_head, .unit_tokens = options_.chunk_tokens, .digest = digest},
+      record.scores);
+  executor.synchronize();
+  writer_.add(record);
 }
 
 }  // namespace reprefill::engine

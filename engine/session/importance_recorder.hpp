@@ -24,13 +24,18 @@ class ImportanceRecorder {
     ModelGeometry geometry;
     std::vector<int> probe_heads = {0, 1, 2};
     traces::RecordedUnder recorded_under = {};  // as_run only
+    std::vector<KeyDigest> digests = {};        // channels of scorers that read these, of chunks of `chunk_tokens`
+    std::uint32_t chunk_tokens = 16;
   };
   ImportanceRecorder(const std::filesystem::path& file, const Options& options);
+
+  /// What a run of a system with these resolved parameters scores by.
+  static void add_channels_of(const Json& system_params, Options& options);
 
   RecordMode mode() const { return options_.mode; }
   void add_selection(const pipeline::Request& request, int layer_idx, const pipeline::ScoreSpec& spec,
                      const pipeline::Scores& scores, const pipeline::Selection& selection);
-  /// Token scores of one layer after `project` of all own tokens: KV heads, then probed heads.
+  /// Token scores of one layer after `project` of all own tokens: KV heads, probed heads, then chunk scores by digest.
   /// keys: all KV heads' keys of the stored prefix, in host memory.
   void add_layer(Executor& executor, Sequence& sequence, const pipeline::Request& request, int layer_idx,
                  const KeyView& keys);
@@ -38,6 +43,8 @@ class ImportanceRecorder {
   void finish() { writer_.finish(); }
 
  private:
+  void add_digest(Executor& executor, Sequence& sequence, const pipeline::Request& request, int layer_idx,
+                  const KeyView& keys, std::size_t digest_idx);
   static traces::ImportanceTraceHeader header_of(const Options& options);
 
   Options options_;

@@ -24,7 +24,7 @@ class PreparedSelections final : public traces::ImportanceSource {
   void unit_scores(const traces::ImportanceQuery& query, int unit_tokens, std::span<float> out) const override;
 
  private:
-  using Wanted = std::tuple<int, traces::HeadGrouping, int>;  // layer, grouping, tokens of a unit
+  using Wanted = std::tuple<int, traces::HeadGrouping, KeyDigest, int>;  // layer, grouping, digest, tokens of a unit
 
   const traces::ImportanceSource& source_;
   mutable std::map<Wanted, std::vector<float>> wanted_;  // scores of the prepared request

@@ -109,6 +109,9 @@ void check_manifest(const StoreManifest& manifest, std::string_view place) {
           name.size(), kMaxLayoutName));
     }
     layout::check_block_tokens(where, layout.kv.block_tokens, manifest.store_block_tokens);
+    if (layout.digest_tokens > 0) {
+      layout::check_block_tokens(where + ": digest", layout.digest_tokens, manifest.store_block_tokens);
+    }
     for (const int head : layout.probe_heads) {
       if (head >= static_cast<int>(manifest.model.geometry.num_query_heads)) {
         throw ConfigError(fmt::format("{}: found probe head {}; expected 0 to {}", where, head,
@@ -138,6 +141,7 @@ std::string write_manifest(const StoreManifest& manifest) {
     json["layouts"].push_back({{"name", layout_name(layout)},
                                {"kv_layout", layout::kv_layout_params().write(layout.kv)},
                                {"identification_period_layers", layout.identification_period},
+                               {"identification", enum_name(layout.digest)},
                                {"probe_heads", layout.probe_heads}});
   }
   json["checksum"] = hex64(text_checksum(json));

@@ -54,9 +54,11 @@ struct RawHeader {
   std::uint64_t file_bytes;
   RawSlab slabs[kMaxSlabs];
   std::uint16_t probe_heads[kMaxProbeHeads];
+  std::uint32_t identification_digest;  // since version 1.1; zeros before: keys
+  std::uint32_t digest_tokens;
 };
 static_assert(sizeof(RawSlab) == 32);
-static_assert(sizeof(RawHeader) == 56 + 16 * 4 + 7 * 8 + 32 * kMaxSlabs + 2 * kMaxProbeHeads);
+static_assert(sizeof(RawHeader) == 56 + 16 * 4 + 7 * 8 + 32 * kMaxSlabs + 2 * kMaxProbeHeads + 2 * 4);
 static_assert(sizeof(RawHeader) <= kChecksumOffset && std::is_trivially_copyable_v<RawHeader>);
 
 std::uint64_t header_checksum(std::span<const std::byte> block) { return checksum64(block.first(kChecksumOffset)); }
@@ -79,7 +81,8 @@ std::vector<SlabRecord> layout_slabs(const layout::StoreLayout& layout, std::uin
     probes_from = layout.extent(PieceKey::make(SegmentId{0}, 0, PieceKind::probe_keys, tokens), tokens).offset;
   }
   if (layout.has_identification_keys(0)) {
-    slabs.push_back(record_of(SlabKind::identification_keys, payload_end, probes_from));
+    const bool keys = layout.auxiliary().digest == KeyDigest::none;
+    slabs.push_back(record_of(keys ? SlabKind::identification_keys : SlabKind::digests, payload_end, probes_from));
   }
   if (probes_from < end) slabs.push_back(record_of(SlabKind::probe_keys, probes_from, end));
   return slabs;
@@ -119,6 +122,17 @@ RawHeader read_raw(std::span<const std::byte> block, std::string_view place) {
   return raw;
 }
 
+void read_digest(const RawHeader& raw, layout::AuxiliarySlabs& auxiliary, std::string_view place) {
+  auxiliary.digest = static_cast<KeyDigest>(raw.identification_digest);
+  auxiliary.digest_tokens = raw.digest_tokens;
+  const bool known = raw.identification_digest <= static_cast<std::uint32_t>(KeyDigest::int4);
+  if (!known || is_per_chunk(auxiliary.digest) != (raw.digest_tokens > 0) ||
+      (raw.identification_digest > 0 && raw.identification_period == 0) ||
+      (raw.digest_tokens > 0 && raw.store_block_tokens % raw.digest_tokens != 0)) {
+    damaged(place, "an impossible digest");
+  }
+}
+
 StoredLayout read_layout(const RawHeader& raw, std::string_view place) {
   if (raw.order > 2 || raw.placement > 1 || raw.kv_type > 1 || raw.num_probe_heads > kMaxProbeHeads ||
       raw.num_slabs > kMaxSlabs || raw.period_layers < 1 || raw.period_layers > 511 ||
@@ -127,6 +141,7 @@ StoredLayout read_layout(const RawHeader& raw, std::string_view place) {
     damaged(place, "an impossible layout");
   }
   layout::AuxiliarySlabs auxiliary{.identification_period = static_cast<int>(raw.identification_period)};
+  read_digest(raw, auxiliary, place);
   for (std::size_t i = 0; i < raw.num_probe_heads; ++i) {
     if (raw.probe_heads[i] >= raw.num_query_heads) damaged(place, "a probe head that the model does not have");
     auxiliary.probe_heads.push_back(raw.probe_heads[i]);
@@ -157,7 +172,7 @@ void read_slabs(const RawHeader& raw, SegmentHeader& header, std::string_view pl
     }
     const bool in_order =
         slab.offset == end && slab.bytes > 0 && slab.bytes % kPageBytes == 0 && slab.bytes <= std::uint64_t{1} << 50;
-    if (!in_order || slab.kind <= static_cast<std::uint32_t>(SlabKind::probe_keys)) {
+    if (!in_order || slab.kind <= static_cast<std::uint32_t>(SlabKind::digests)) {
       damaged(place, fmt::format("slab {} at {} of {} bytes", slab_kind_name(slab.kind), slab.offset, slab.bytes));
     }
     header.slabs.push_back({slab.kind, extent, slab.checksum});
@@ -245,6 +260,8 @@ HeaderBlock encode_header(const SegmentHeader& header) {
   raw.block_tokens = header.layout.kv.block_tokens;
   raw.period_layers = static_cast<std::uint32_t>(header.layout.kv.period_layers);
   raw.identification_period = static_cast<std::uint32_t>(header.layout.identification_period);
+  raw.identification_digest = static_cast<std::uint32_t>(header.layout.digest);
+  raw.digest_tokens = header.layout.digest_tokens;
   raw.num_probe_heads = static_cast<std::uint32_t>(header.layout.probe_heads.size());
   std::transform(header.layout.probe_heads.begin(), header.layout.probe_heads.end(), raw.probe_heads,
                  [](int head) { return static_cast<std::uint16_t>(head); });

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <set>
 
+#include "engine/digest/key_digests.hpp"
+
 namespace reprefill::engine {
 namespace {
 
@@ -39,6 +41,19 @@ void gather_probe_keys(const StoreGeometry& geometry, std::span<const int> probe
   }
 }
 
+void fill_identification_slab(const SegmentHeader& header, std::span<const std::byte> keys, std::span<std::byte> out) {
+  if (header.layout.digest == KeyDigest::none) {
+    std::memcpy(out.data(), keys.data(), out.size());
+    return;
+  }
+  make_digest({.digest = header.layout.digest,
+               .type = header.geometry.kv_type,
+               .num_kv_heads = static_cast<int>(header.geometry.num_kv_heads),
+               .head_dim = static_cast<int>(header.geometry.head_dim),
+               .chunk_tokens = header.layout.digest_tokens},
+              keys, out);
+}
+
 /// One layout's file of the segment. Layers are gathered in windows: whole groups of layers that lie together, and as
 /// many of them as make a write of 8 MiB.
 class SegmentWriter::LayoutFile {
@@ -55,7 +70,7 @@ class SegmentWriter::LayoutFile {
     copy_payload(layer_idx, kv);
     if (layout_.has_identification_keys(layer_idx)) {
       const layout::Extent extent = extent_of(layer_idx, PieceKind::identification_keys, header_.num_tokens);
-      std::memcpy(identification_.at(extent), kv.keys.data(), extent.bytes.value);
+      fill_identification_slab(header_, kv.keys, {identification_.at(extent), extent.bytes.value});
     }
     if (!header_.layout.probe_heads.empty()) {
       gather_probe_keys(header_.geometry, header_.layout.probe_heads, kv.keys,

@@ -63,6 +63,9 @@ class SegmentWriter {
   std::uint32_t num_layers_written_ = 0;
 };
 
+/// The identification slab of one layer, keys or digest as the layout says, from all keys of the segment's tokens.
+void fill_identification_slab(const SegmentHeader& header, std::span<const std::byte> keys, std::span<std::byte> out);
+
 /// Keys of the KV heads that these query heads read: [num_tokens][heads][head_dim] out of all KV heads', ascending.
 void gather_probe_keys(const StoreGeometry& geometry, std::span<const int> probe_heads, std::span<const std::byte> keys,
                        std::byte* out);

@@ -8,8 +8,9 @@ namespace reprefill::engine {
 namespace {
 
 constexpr std::string_view kGrammar =
-    "ORDER-PLACEMENT-BLOCK_TOKENS[+identPERIOD][+probeHEADS], such as layer-adjacent-16+ident8 or "
-    "layer-apart-64+probe0-2 (order layer, periodN or chunk; placement adjacent or apart)";
+    "ORDER-PLACEMENT-BLOCK_TOKENS[+identPERIOD[DIGEST]][+probeHEADS], such as layer-adjacent-16+ident8, "
+    "layer-adjacent-16+ident8mean16 or layer-apart-64+probe0-2 (order layer, periodN or chunk; placement adjacent or "
+    "apart; digest meanTOKENS, minmaxTOKENS or int4)";
 
 /// Runs of heads as "0-2", single ones apart by dots.
 std::string heads_text(const std::vector<int>& heads) {
@@ -49,6 +50,7 @@ class NameReader {
 
 constexpr int kMaxHead = 4095;
 constexpr int kMaxLayers = 511;
+constexpr int kMaxDigestTokens = 4096;
 
 bool read_heads(NameReader& reader, std::vector<int>& heads) {
   do {
@@ -77,6 +79,35 @@ bool read_order(NameReader& reader, layout::KvLayout& kv) {
   return true;
 }
 
+/// What stands for identification keys, if anything does: "mean16", "minmax16", "int4".
+bool read_digest(NameReader& reader, StoredLayout& layout) {
+  if (reader.take("int4")) {
+    layout.digest = KeyDigest::int4;
+  } else if (reader.take("mean")) {
+    layout.digest = KeyDigest::mean;
+  } else if (reader.take("minmax")) {
+    layout.digest = KeyDigest::minmax;
+  }
+  if (!is_per_chunk(layout.digest)) return true;
+  const std::optional<int> tokens = reader.number(1, kMaxDigestTokens);
+  layout.digest_tokens = static_cast<std::uint32_t>(tokens.value_or(1));
+  return tokens.has_value();
+}
+
+std::string digest_text(const StoredLayout& layout) {
+  switch (layout.digest) {
+    case KeyDigest::none:
+      return "";
+    case KeyDigest::mean:
+      return fmt::format("mean{}", layout.digest_tokens);
+    case KeyDigest::minmax:
+      return fmt::format("minmax{}", layout.digest_tokens);
+    case KeyDigest::int4:
+      return "int4";
+  }
+  return "";
+}
+
 std::optional<StoredLayout> read_name(std::string_view name) {
   NameReader reader(name);
   StoredLayout layout;
@@ -95,6 +126,7 @@ std::optional<StoredLayout> read_name(std::string_view name) {
     const std::optional<int> period = reader.number(1, kMaxLayers);
     if (!period) return std::nullopt;
     layout.identification_period = *period;
+    if (!read_digest(reader, layout)) return std::nullopt;
   }
   if (reader.take("+probe") && !read_heads(reader, layout.probe_heads)) return std::nullopt;
   // One layout, one name: "+probe0.1" and "016" would be second ones.
@@ -107,6 +139,10 @@ std::optional<StoredLayout> read_name(std::string_view name) {
 StoredLayout make_stored_layout(const layout::KvLayout& kv, const layout::AuxiliarySlabs& auxiliary) {
   StoredLayout layout{
       .kv = kv, .identification_period = auxiliary.identification_period, .probe_heads = auxiliary.probe_heads};
+  if (auxiliary.identification_period > 0) {
+    layout.digest = auxiliary.digest;
+    layout.digest_tokens = auxiliary.digest_tokens;
+  }
   if (kv.order != layout::KvOrder::period_major) layout.kv.period_layers = layout::KvLayout{}.period_layers;
   std::sort(layout.probe_heads.begin(), layout.probe_heads.end());
   layout.probe_heads.erase(std::unique(layout.probe_heads.begin(), layout.probe_heads.end()), layout.probe_heads.end());
@@ -123,7 +159,8 @@ std::string layout_name(const StoredLayout& layout) {
   if (layout.kv.order == layout::KvOrder::period_major) order = fmt::format("period{}", layout.kv.period_layers);
   std::string name = fmt::format(
       "{}-{}-{}", order, layout.kv.kv == layout::KvPlacement::adjacent ? "adjacent" : "apart", layout.kv.block_tokens);
-  if (layout.identification_period > 0) name += fmt::format("+ident{}", layout.identification_period);
+  if (layout.identification_period > 0)
+    name += fmt::format("+ident{}{}", layout.identification_period, digest_text(layout));
   if (!layout.probe_heads.empty()) name += "+probe" + heads_text(layout.probe_heads);
   return name;
 }
@@ -135,7 +172,8 @@ StoredLayout parse_layout_name(std::string_view name, std::string_view place) {
 
 bool covers(const StoredLayout& stored, const StoredLayout& needed) {
   if (stored.kv != needed.kv) return false;
-  const bool same_identification = stored.identification_period == needed.identification_period;
+  const bool same_identification = stored.identification_period == needed.identification_period &&
+                                   stored.digest == needed.digest && stored.digest_tokens == needed.digest_tokens;
   if (needed.identification_period > 0 && !same_identification) return false;
   // Probe keys lie behind the identification keys, whose presence moves them.
   return needed.probe_heads.empty() || (stored.probe_heads == needed.probe_heads && same_identification);

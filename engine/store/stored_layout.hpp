@@ -13,9 +13,11 @@ namespace reprefill::engine {
 struct StoredLayout {
   layout::KvLayout kv = {};
   int identification_period = 0;
-  std::vector<int> probe_heads = {};  // ascending, each once
+  std::vector<int> probe_heads = {};   // ascending, each once
+  KeyDigest digest = KeyDigest::none;  // in place of identification keys
+  std::uint32_t digest_tokens = 0;     // of one digest's chunk, where it has chunks
 
-  layout::AuxiliarySlabs auxiliary() const { return {identification_period, probe_heads}; }
+  layout::AuxiliarySlabs auxiliary() const { return {identification_period, probe_heads, digest, digest_tokens}; }
   layout::StoreLayout store_layout(const ModelGeometry& geometry) const { return {geometry, kv, auxiliary()}; }
   bool operator==(const StoredLayout&) const = default;
 };
@@ -24,7 +26,8 @@ struct StoredLayout {
 StoredLayout make_stored_layout(const layout::KvLayout& kv, const layout::AuxiliarySlabs& auxiliary);
 StoredLayout make_stored_layout(const layout::StoreLayout& layout);
 
-/// "layer-adjacent-16+ident8", "layer-apart-64+probe0-2", "period8-adjacent-16", "chunk-apart-64+probe0.7": order,
+/// "layer-adjacent-16+ident8", "layer-apart-64+probe0-2", "period8-adjacent-16", "chunk-apart-64+probe0.7",
+/// "layer-adjacent-16+ident8minmax16", "layer-adjacent-16+ident8int4": order,
 /// placement, block tokens, then the auxiliary slabs. Stable, since files are named by it.
 std::string layout_name(const StoredLayout& layout);
 /// The reverse. Throws ConfigError that names `place` and the grammar.

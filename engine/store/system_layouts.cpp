@@ -44,6 +44,8 @@ std::vector<StoredLayout> parse_layouts(std::string_view text, const ModelGeomet
   if (layouts.empty()) layouts = default_layouts(geometry);
   for (const StoredLayout& layout : layouts) {
     layout::check_block_tokens("--layouts " + layout_name(layout), layout.kv.block_tokens, store_block_tokens);
+    if (layout.digest_tokens == 0) continue;
+    layout::check_block_tokens("--layouts " + layout_name(layout), layout.digest_tokens, store_block_tokens);
   }
   return union_of_layouts(std::move(layouts));
 }

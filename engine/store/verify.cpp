@@ -53,11 +53,13 @@ void add_auxiliary(const SegmentHeader& header, const layout::StoreLayout& layou
   const bool identification = kind == PieceKind::identification_keys;
   for (int layer = 0; layer < static_cast<int>(header.geometry.num_layers); ++layer) {
     if (identification ? !layout.has_identification_keys(layer) : header.layout.probe_heads.empty()) continue;
-    ranges.push_back(
-        {.name = fmt::format("{} of layer {}", identification ? "identification_keys" : "probe_keys", layer),
-         .offset = extent_of(header, layout, layer, kind, header.num_tokens).offset,
-         .kind = identification ? SlabKind::identification_keys : SlabKind::probe_keys,
-         .layer_idx = layer});
+    const SlabKind slab = identification ? layout.auxiliary().digest == KeyDigest::none ? SlabKind::identification_keys
+                                                                                        : SlabKind::digests
+                                         : SlabKind::probe_keys;
+    ranges.push_back({.name = fmt::format("{} of layer {}", slab_kind_name(static_cast<std::uint32_t>(slab)), layer),
+                      .offset = extent_of(header, layout, layer, kind, header.num_tokens).offset,
+                      .kind = slab,
+                      .layer_idx = layer});
   }
 }
 
@@ -145,8 +147,10 @@ class FileCheck {
     const std::optional<std::vector<std::byte>> keys = read_keys(range.layer_idx);
     if (!keys) return false;
     AlignedBuffer slab(range.bytes);
-    if (range.kind == SlabKind::identification_keys) {
-      std::memcpy(slab.data(), keys->data(), keys->size());
+    if (range.kind != SlabKind::probe_keys) {
+      const auto bytes =
+          extent_of(header_, layout_, range.layer_idx, PieceKind::identification_keys, header_.num_tokens).bytes;
+      fill_identification_slab(header_, *keys, slab.bytes().first(bytes.value));
     } else {
       gather_probe_keys(header_.geometry, header_.layout.probe_heads, *keys, slab.data());
     }

@@ -23,6 +23,8 @@ struct RequestStatistics {
   std::uint64_t prompt_tokens = 0;
   double mass_sum = 0;
   double mass_worst_sum = 0;
+  double recall_sum = 0;
+  std::uint64_t recall_selections = 0;
   std::uint64_t mass_requests = 0;
   std::uint64_t waiting_at_last_arrival = 0;
 

@@ -41,6 +41,7 @@ Json identity(const RowInputs& in) {
   if (point.importance.kind == "recorded") row["importance_mismatch"] = in.importance_mismatch;
   row["noise"] = point.noise;
   row["timing_dependent"] = depends_on_timing(in);
+  if (in.system.scores_on_host()) row["scoring"] = "host (no kernel)";
   return row;
 }
 
@@ -202,6 +203,8 @@ Json make_result_row(const RowInputs& in) {
   row["attention_mass_kept"] = {{"mean", ratio(s.mass_sum, mass_requests)},
                                 {"worst_layer", ratio(s.mass_worst_sum, mass_requests)},
                                 {"requests", s.mass_requests}};
+  row["chosen_recall"] =
+      s.recall_selections == 0 ? Json(nullptr) : Json(s.recall_sum / static_cast<double>(s.recall_selections));
   row["cache"] = cache_state(in);
   row["busy"] = busy_shares(in);
   row["io"] = io(in);

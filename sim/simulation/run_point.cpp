@@ -286,6 +286,8 @@ void Run::finish(ActiveRequest& active) {
     ++statistics_.mass_requests;
     statistics_.mass_sum += active.mass.sum / active.mass.num_layers;
     statistics_.mass_worst_sum += active.mass.worst;
+    statistics_.recall_sum += active.mass.recall_sum;
+    statistics_.recall_selections += static_cast<std::uint64_t>(active.mass.num_selections);
   }
   if (options_.keep_spans) kept_spans_.insert(kept_spans_.end(), active.spans.begin(), active.spans.end());
 }

@@ -45,6 +45,7 @@ struct ItemResult {
   double answer_log_likelihood = 0;   // of the right choice
   double attention_mass_kept = 1;     // mean over layers, of the mass under full KV
   double attention_mass_worst = 1;    // its worst layer
+  double chosen_recall = 1;           // of chosen units: share that is among the best by keys under full KV
   std::vector<double> answer_recall;  // by layer: kept share of the answer's tokens; empty where the item names none
 };
 

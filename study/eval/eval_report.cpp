@@ -61,6 +61,7 @@ class VariantReport {
     add_mean(json, "attention_mass_kept", items, [](const ItemResult& r) { return r.attention_mass_kept; });
     add_mean(json, "attention_mass_kept_worst_layer", items,
              [](const ItemResult& r) { return r.attention_mass_worst; });
+    add_mean(json, "chosen_recall", items, [](const ItemResult& r) { return r.chosen_recall; });
     return json;
   }
 

@@ -48,6 +48,7 @@ void KeptTokens::write(ItemResult& result) const {
   if (mass_.num_layers == 0) return;
   result.attention_mass_kept = mass_.sum / mass_.num_layers;
   result.attention_mass_worst = mass_.worst;
+  if (mass_.num_selections > 0) result.chosen_recall = mass_.recall_sum / mass_.num_selections;
 }
 
 }  // namespace reprefill::study

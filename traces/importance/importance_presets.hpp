@@ -17,6 +17,13 @@ struct MassSpread {
   double token_sigma = 1;  // between the tokens of a chunk
 };
 
+/// Standard deviation of ln(score as a digest tells it / score by keys), of a chunk.
+struct DigestErrors {
+  double mean = 0.5;
+  double minmax = 0.5;
+  double int4 = 0.05;
+};
+
 /// All dimensionless. Every fitted value is a property of this generator, not a measurement; what it was fitted to is
 /// the preset's list of targets.
 struct SyntheticImportanceParams {
@@ -37,6 +44,8 @@ struct SyntheticImportanceParams {
   double recency_boost = 0;  // mass at the end of the prefix is (1 + boost) times that in the middle
   double recency_scale = 1;  // share of the prefix over which the boost falls to 1/e
   double sink_mass = 0;      // mass of the first tokens, where all other mass is 1 on average (without recency)
+
+  DigestErrors digest_errors = {};
 };
 
 /// A statistic that a preset should show, with the range that counts as met.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 
+#include "core/model/key_digest.hpp"
 #include "core/model/piece.hpp"
 
 namespace reprefill::traces {
@@ -24,6 +25,7 @@ struct ImportanceQuery {
   std::span<const SegmentSpan> prefix;  // the stored prefix, root first
   int layer_idx = 0;
   HeadGrouping grouping = HeadGrouping::all_heads;
+  KeyDigest digest = KeyDigest::none;  // scores as a scorer sees them that has this instead of keys
 };
 
 /// Units of `unit_tokens` tokens in a prefix. Units restart at each segment's first token; the last unit of a segment

@@ -70,6 +70,9 @@ RecordedImportance::RecordedImportance(std::shared_ptr<const void> owner, std::s
     if (name == options.keys_channel) keys_channel_ = i;
     const bool is_probe = options.probe_channel.empty() ? name.starts_with("probe:") : name == options.probe_channel;
     if (is_probe && !probe_channel_) probe_channel_ = i;
+    for (const auto& [digest_name, digest] : EnumNames<KeyDigest>::names) {
+      if (digest != KeyDigest::none && name == digest_name) digest_channels_.emplace(digest, i);
+    }
   }
   for (const detail::RecordView& record : records) {
     bool is_new = true;
@@ -94,16 +97,21 @@ std::vector<std::uint64_t> RecordedImportance::requests() const {
   return {numbers.begin(), numbers.end()};
 }
 
-std::optional<std::size_t> RecordedImportance::channel_of(HeadGrouping grouping) const {
+std::optional<std::size_t> RecordedImportance::channel_of(HeadGrouping grouping, KeyDigest digest) const {
+  if (digest != KeyDigest::none && grouping != HeadGrouping::probe_heads) {
+    const auto found = digest_channels_.find(digest);
+    return found == digest_channels_.end() ? std::nullopt : std::optional(found->second);
+  }
   return grouping == HeadGrouping::probe_heads ? probe_channel_ : keys_channel_;
 }
 
-std::size_t RecordedImportance::require_channel(HeadGrouping grouping) const {
-  if (const auto channel = channel_of(grouping)) return *channel;
+std::size_t RecordedImportance::require_channel(HeadGrouping grouping, KeyDigest digest) const {
+  if (const auto channel = channel_of(grouping, digest)) return *channel;
   std::string names;
   for (const ImportanceChannel& channel : header_.channels) names += (names.empty() ? "" : " ") + channel.name;
-  throw ConfigError(
-      fmt::format("{}: no channel with scores of {}; it has: {}", origin_, grouping_name(grouping), names));
+  const std::string wanted = digest == KeyDigest::none ? fmt::format("with scores of {}", grouping_name(grouping))
+                                                       : fmt::format("{}", enum_name(digest));
+  throw ConfigError(fmt::format("{}: no channel {}; it has: {}", origin_, wanted, names));
 }
 
 bool RecordedImportance::has_channel(HeadGrouping grouping) const { return channel_of(grouping).has_value(); }
@@ -136,8 +144,9 @@ int RecordedImportance::granularity_tokens(HeadGrouping grouping) const {
 }
 
 std::optional<RecordedSelection> RecordedImportance::selection(std::uint64_t request, int layer_idx,
-                                                               HeadGrouping grouping, int unit_tokens) const {
-  const auto channel = channel_of(grouping);
+                                                               HeadGrouping grouping, int unit_tokens,
+                                                               KeyDigest digest) const {
+  const auto channel = channel_of(grouping, digest);
   if (!channel) return std::nullopt;
   const auto found = selections_.find({request, layer_idx, *channel, grouping, unit_tokens});
   if (found == selections_.end()) return std::nullopt;
@@ -145,14 +154,14 @@ std::optional<RecordedSelection> RecordedImportance::selection(std::uint64_t req
 }
 
 void RecordedImportance::unit_scores(const ImportanceQuery& query, int unit_tokens, std::span<float> out) const {
-  const std::size_t channel_idx = require_channel(query.grouping);
+  const std::size_t channel_idx = require_channel(query.grouping, query.digest);
   const auto groups = static_cast<std::size_t>(num_groups(query.grouping));
   const std::size_t num_out = num_units(query.prefix, unit_tokens);
   REPREFILL_CHECK(out.size() == groups * num_out, "room for {} scores, {} groups of {} units", out.size(), groups,
                   num_out);
   const int leader = query.layer_idx - query.layer_idx % header_.layers_per_period;
   for (int layer = query.layer_idx; layer >= leader; --layer) {
-    if (const auto as_run = selection(query.request, layer, query.grouping, unit_tokens)) {
+    if (const auto as_run = selection(query.request, layer, query.grouping, unit_tokens, query.digest)) {
       if (as_run->scores.size() != out.size()) {
         throw ConfigError(fmt::format("{}: request {}, layer {}: {} recorded scores, {} units of {} tokens asked for",
                                       origin_, query.request, layer, as_run->scores.size(), out.size(), unit_tokens));

@@ -13,12 +13,13 @@ namespace reprefill::traces {
 
 /// Serves a query from the record of the same request and layer. A layer without a record takes the nearest earlier one
 /// of its period. Recorded selections come first: their scores are handed out exactly as the run consumed them.
+/// Queries with a digest are served from the channel of its name ("digest:mean", "int4_keys").
 /// A query's prefix may be a leading part of the recorded one, cut into other segments, as long as units start and end
 /// where recorded runs do.
 class RecordedImportance final : public ImportanceSource {
  public:
   struct Options {
-    std::string keys_channel = "keys";  // serves all_heads and per_kv_head; for example "digest:mean"
+    std::string keys_channel = "keys";  // serves all_heads and per_kv_head of scorers that read keys
     std::string probe_channel = "";     // serves probe_heads; empty: the first one named probe:*
   };
 
@@ -44,7 +45,7 @@ class RecordedImportance final : public ImportanceSource {
 
   /// The selection that the run made at exactly this request, layer, grouping and unit size, if it is an as-run trace.
   std::optional<RecordedSelection> selection(std::uint64_t request, int layer_idx, HeadGrouping grouping,
-                                             int unit_tokens) const;
+                                             int unit_tokens, KeyDigest digest = KeyDigest::none) const;
 
  private:
   using ScoresKey = std::tuple<std::uint64_t, int, std::size_t>;                        // request, layer, channel
@@ -53,8 +54,8 @@ class RecordedImportance final : public ImportanceSource {
   RecordedImportance(std::shared_ptr<const void> owner, std::span<const std::byte> bytes, std::string origin,
                      const Options& options);
 
-  std::optional<std::size_t> channel_of(HeadGrouping grouping) const;
-  std::size_t require_channel(HeadGrouping grouping) const;
+  std::optional<std::size_t> channel_of(HeadGrouping grouping, KeyDigest digest = KeyDigest::none) const;
+  std::size_t require_channel(HeadGrouping grouping, KeyDigest digest = KeyDigest::none) const;
   void sum_runs(const detail::ScoresView& view, const ImportanceQuery& query, int unit_tokens,
                 std::span<float> out) const;
   std::vector<std::uint32_t> units_of_runs(const detail::ScoresView& view, const ImportanceQuery& query,
@@ -64,6 +65,7 @@ class RecordedImportance final : public ImportanceSource {
   std::string origin_;
   ImportanceTraceHeader header_;
   std::optional<std::size_t> keys_channel_, probe_channel_;
+  std::map<KeyDigest, std::size_t> digest_channels_;
   std::map<ScoresKey, detail::ScoresView> scores_;
   std::map<SelectionKey, detail::RecordView> selections_;
 };

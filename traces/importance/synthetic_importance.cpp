@@ -356,7 +356,10 @@ class SyntheticImportance::Draw {
 
 SyntheticImportance::SyntheticImportance(const SyntheticImportanceParams& params, ImportanceHeads heads,
                                          std::uint64_t seed)
-    : heads_(std::move(heads)), seed_(seed), layers_per_period_(params.layers_per_period) {
+    : heads_(std::move(heads)),
+      seed_(seed),
+      digest_errors_(params.digest_errors),
+      layers_per_period_(params.layers_per_period) {
   check(params);
   if (heads_.num_kv_heads < 1)
     throw ConfigError(fmt::format("importance: {} KV heads; at least 1", heads_.num_kv_heads));
@@ -403,6 +406,32 @@ void SyntheticImportance::unit_scores(const ImportanceQuery& query, int unit_tok
     }
     Draw(*this, query, unit_tokens, run, out.subspan(first * num_out, run.num_groups() * num_out)).all(query.prefix);
     first += run.num_groups();
+  }
+  if (query.digest != KeyDigest::none) blur(query, unit_tokens, out);
+}
+
+/// An error of its own for each (request, layer, group, segment, unit). Nearly normal: the sum of four uniform
+/// variates.
+void SyntheticImportance::blur(const ImportanceQuery& query, int unit_tokens, std::span<float> out) const {
+  const double sigma = query.digest == KeyDigest::mean     ? digest_errors_.mean
+                       : query.digest == KeyDigest::minmax ? digest_errors_.minmax
+                                                           : digest_errors_.int4;
+  const std::uint64_t owner = combine64(combine64(seed_, hash_name(enum_name(query.digest))), query.request);
+  const std::uint64_t layer = combine64(owner, static_cast<std::uint64_t>(query.layer_idx));
+  const auto groups = static_cast<std::size_t>(num_groups(query.grouping));
+  float* score = out.data();
+  for (std::size_t group = 0; group < groups; ++group) {
+    for (const SegmentSpan& span : query.prefix) {
+      const std::uint64_t segment = combine64(combine64(layer, group), span.segment.value);
+      const std::uint64_t units =
+          divide_rounding_up<std::uint64_t>(span.num_tokens, static_cast<std::uint64_t>(unit_tokens));
+      for (std::uint64_t unit = 0; unit < units; ++unit) {
+        const std::uint64_t bits = mix64(segment + unit);
+        double sum = 0;
+        for (int part = 0; part < 4; ++part) sum += static_cast<double>((bits >> (16 * part)) & 0xffff) / 0xffff;
+        *score++ *= static_cast<float>(std::exp(sigma * std::sqrt(3.0) * (sum - 2)));
+      }
+    }
   }
 }
 

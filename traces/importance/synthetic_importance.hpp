@@ -7,6 +7,9 @@
 // Two components depend on the place in the prefix instead: recency multiplies a block's mass, growing towards the end
 // of the prefix; the attention sink adds mass to its first tokens.
 //
+// What a scorer sees that reads digests instead of keys is a unit's mass times a log-normal error of its own, drawn the
+// same way; how much of the right units it still chooses, rows say (`chosen_recall`).
+//
 // Sums are taken in token order: a unit of whole chunks sums chunk masses, any other sums token masses.
 #pragma once
 
@@ -37,11 +40,14 @@ class SyntheticImportance final : public ImportanceSource {
   int granularity_tokens(HeadGrouping) const override { return 1; }
 
  private:
+  void blur(const ImportanceQuery& query, int unit_tokens, std::span<float> out) const;
+
   struct Tables;
   class Draw;
 
   ImportanceHeads heads_;
   std::uint64_t seed_;
+  DigestErrors digest_errors_;
   int layers_per_period_;
   std::unique_ptr<const Tables> tables_;
 };

@@ -61,9 +61,7 @@ struct Run {
 class ContiguousKv final : public TieredSystem {
  public:
   ContiguousKv(const Params& params, const SystemEnvironment& environment)
-      : TieredSystem(params,
-                     layout::StoreLayout(environment.geometry, params.kv_layout,
-                                         {.identification_period = params.period_layers}),
+      : TieredSystem(params, layout::StoreLayout(environment.geometry, params.kv_layout, auxiliary_slabs(params)),
                      environment, policy_params(params), params.prefetch_gpu,
                      params.prefetch_host + identification_bytes(params, params.host_cache)),
         params_(params),
@@ -106,12 +104,15 @@ class ContiguousKv final : public TieredSystem {
   bool timing_dependent() const override { return params_.prefetch_drop == PrefetchDrop::unsubmitted; }
   cache::TieredCache* identification_cache() override { return keys_.cache(); }
   bool pins_identification_keys() const override { return keys_.pins_all(); }
+  bool scores_on_host() const override {
+    return params_.scorer != KeyDigest::none && params_.digest_scoring == DigestScoring::host;
+  }
 
   /// Keys of a whole layer for scoring, and the chosen chunks of one layer.
   bool prunes() const override { return !params_.budget.is_everything(); }
   Bytes one_layer_working_set(std::uint32_t stored_tokens) const override {
     const std::uint64_t chunks = divide_rounding_up(stored_tokens, params_.chunk_tokens);
-    return stored_tokens * tensor_bytes_per_token() +
+    return key_digest_bytes(environment_.geometry, params_.scorer, params_.chunk_tokens, stored_tokens) +
            2 * params_.budget.ceil_of(chunks) * load_.kv_layout.block_tokens * tensor_bytes_per_token();
   }
 
@@ -129,6 +130,8 @@ class ContiguousKv final : public TieredSystem {
     Deps deps = keys_of(run, leader);
     deps.add(projected);
     const ScoreSpec spec{.unit_tokens = params_.chunk_tokens,
+                         .digest = params_.scorer,
+                         .runs_on_host = scores_on_host(),
                          .repeats_projection = environment_.path.scoring_repeats_projection};
     return run.layers.machine().score(run.layers.context(leader), request, spec, deps);
   }

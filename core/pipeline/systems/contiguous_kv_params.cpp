@@ -1,6 +1,21 @@
 #include "core/pipeline/systems/contiguous_kv_params.hpp"
 
 namespace reprefill::pipeline {
+namespace {
+
+/// A digest holds no keys that attention could use; one of every token is small enough to stay in host memory.
+void finish_digest(ContiguousKvParams& params, const JsonValue& object) {
+  if (object.has("leader_keys") && params.leader_keys == LeaderKeys::reuse) {
+    object.fail(fmt::format("leader_keys: found reuse; scorer {} reads no keys to reuse: expected reread",
+                            enum_name(params.scorer)));
+  }
+  params.leader_keys = LeaderKeys::reread;
+  if (params.scorer == KeyDigest::int4 && !object.has("identify_cache")) {
+    params.identify_cache = IdentifyCache::pinned_host;
+  }
+}
+
+}  // namespace
 
 ContiguousKvParams contiguous_kv_defaults(PathKind path) {
   const bool prototype = path == PathKind::prototype;
@@ -12,6 +27,13 @@ ContiguousKvParams contiguous_kv_defaults(PathKind path) {
   return params;
 }
 
+layout::AuxiliarySlabs auxiliary_slabs(const ContiguousKvParams& params) {
+  return {.identification_period = params.period_layers,
+          .probe_heads = {},
+          .digest = params.scorer,
+          .digest_tokens = is_per_chunk(params.scorer) ? params.chunk_tokens : 0};
+}
+
 void finish_contiguous_kv_params(ContiguousKvParams& params, const JsonValue& object) {
   const auto named = [&](const std::string& key) { return object.has(key); };
   if (!named("kv_layout") || !object.key("kv_layout").has("block_tokens")) {
@@ -21,6 +43,7 @@ void finish_contiguous_kv_params(ContiguousKvParams& params, const JsonValue& ob
     object.fail(fmt::format("kv_layout.block_tokens: found {}; expected a multiple of chunk_tokens ({})",
                             params.kv_layout.block_tokens, params.chunk_tokens));
   }
+  if (params.scorer != KeyDigest::none) finish_digest(params, object);
   if (!named("subperiod_layers")) params.subperiod_layers = std::min(params.subperiod_layers, params.period_layers);
   if (params.subperiod_layers > params.period_layers) {
     object.fail(fmt::format("subperiod_layers: found {}; expected at most period_layers ({})", params.subperiod_layers,
@@ -45,6 +68,16 @@ const ParamTable<ContiguousKvParams>& contiguous_kv_params() {
            .unit = "tokens",
            .minimum = 1,
            .maximum = 4096});
+    t.add(&P::scorer,
+          {.name = "scorer",
+           .doc = "what is read to score chunks: all keys, per chunk the mean key or each dimension's smallest and "
+                  "largest value, or keys in 4 bits (kept in host memory unless identify_cache says otherwise)",
+           .source = "reference 3.1: keys; the others beyond the paper (semantics 3)"});
+    t.add(&P::digest_scoring,
+          {.name = "digest_scoring",
+           .doc = "where a scorer other than keys runs: on the host, as the engine does with a GPU, or on the device, "
+                  "as the CPU executor does and as a GPU would that had a kernel",
+           .source = "semantics 2: without a kernel on the host, charged and flagged"});
     t.add(&P::period_layers, {.name = "period_layers",
                               .doc = "layers that share one selection",
                               .source = "reference 3.1: p = 8",

@@ -10,6 +10,7 @@
 #include "core/base/error.hpp"
 #include "engine/executor/cpu/attention.hpp"
 #include "engine/executor/cpu/cpu_sequence.hpp"
+#include "engine/executor/cpu/digest_score.hpp"
 #include "engine/executor/cpu/linear.hpp"
 #include "engine/executor/cpu/score.hpp"
 
@@ -172,6 +173,8 @@ struct CpuExecutor::Impl {
   void project(CpuSequence& sequence, int layer_idx, OwnRange range, bool single_row);
   void rotate_and_round(CpuSequence& sequence, int layer_idx, std::uint32_t token, float* keys, const float* values);
   void attend(CpuSequence& sequence, int layer_idx, OwnRange range, const KvView& view, bool single_row);
+  void score_by_digest(CpuSequence& sequence, int layer_idx, const KeyView& digests, const ScoreShape& shape,
+                       std::span<float> out);
   void feed_forward(CpuSequence& sequence, Layer& weights, OwnRange range, bool single_row);
   void logits(CpuSequence& sequence, OwnRange range, std::span<float> out, bool single_row);
   void add_tokens(CpuSequence& sequence, std::span<const std::int32_t> ids) const;
@@ -302,6 +305,7 @@ void CpuExecutor::score(Sequence& sequence, int layer_idx, const KeyView& keys, 
   auto& own = static_cast<CpuSequence&>(sequence);
   const OwnRange all = {0, own.num_own_tokens()};
   own.progress().check_scored(layer_idx);
+  if (shape.digest != KeyDigest::none) return impl_->score_by_digest(own, layer_idx, keys, shape, out);
   const std::vector<HeadGroup> groups = head_groups(impl_->geometry, shape);
   REPREFILL_CHECK(keys.num_heads == num_key_heads(groups), "keys of {} heads; {} are scored", keys.num_heads,
                   num_key_heads(groups));
@@ -313,6 +317,22 @@ void CpuExecutor::score(Sequence& sequence, int layer_idx, const KeyView& keys, 
                 groups, impl_->scale, columns);
   const std::size_t num_summed = shape.grouping == traces::HeadGrouping::all_heads ? groups.size() : 1;
   sum_columns(columns, keys.num_tokens, num_summed, shape.unit_tokens, out);
+}
+
+void CpuExecutor::Impl::score_by_digest(CpuSequence& sequence, int layer_idx, const KeyView& digests,
+                                        const ScoreShape& shape, std::span<float> out) {
+  const std::uint32_t count = sequence.num_own_tokens();
+  OwnRows own{.queries = sequence.queries(0),
+              .keys = std::vector<float>(count * kv_size),
+              .count = count,
+              .num_query_heads = geometry.num_query_heads};
+  kernels.widen(options.kv_type == KvType::bf16 ? Stored::bf16 : Stored::fp32, sequence.keys(layer_idx, 0),
+                own.keys.size(), own.keys.data());
+  const std::size_t num_chunks = digests.num_tokens / shape.unit_tokens;
+  std::vector<double> masses(static_cast<std::size_t>(geometry.num_kv_heads) * num_chunks);
+  score_digests(pool, digest_shape(geometry, options.kv_type, shape), digests, own, scale, masses);
+  const bool sums = shape.grouping == traces::HeadGrouping::all_heads;
+  sum_columns(masses, num_chunks, sums ? static_cast<std::size_t>(geometry.num_kv_heads) : 1, 1, out);
 }
 
 void CpuExecutor::attend(Sequence& sequence, int layer_idx, OwnRange range, const KvView& view) {

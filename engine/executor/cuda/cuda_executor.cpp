@@ -7,6 +7,7 @@
 #include "core/base/error.hpp"
 #include "engine/executor/cuda/gpu_views.hpp"
 #include "engine/executor/cuda/gpu_weights.hpp"
+#include "engine/executor/cuda/host_digest_score.hpp"
 #include "engine/executor/layer_progress.hpp"
 #include "engine/executor/rope.hpp"
 #include "kernels/chunk_attention/chunk_attention.hpp"
@@ -156,7 +157,8 @@ struct CudaExecutor::Impl {
         uploads(*gpu, stream),
         activations(*gpu, block_elements(widths)),
         inverse_frequencies(*gpu, rope.inverse_frequencies().size()),
-        argmax_workspace(*gpu, kernels::kArgmaxWorkspace) {
+        argmax_workspace(*gpu, kernels::kArgmaxWorkspace),
+        digest_score(*gpu, geometry) {
     normed = activations.data();
     qkv = normed + kBlockTokens * std::size_t{widths.hidden};
     mixed = qkv + kBlockTokens * std::size_t{widths.qkv};
@@ -334,12 +336,19 @@ struct CudaExecutor::Impl {
   GpuArray<float> inverse_frequencies;
   GpuArray<std::uint64_t> argmax_workspace;
   GpuArray<std::byte> score_workspace;
+  HostDigestScore digest_score;
   BFloat16 *normed = nullptr, *qkv = nullptr, *mixed = nullptr, *gate_up = nullptr, *activated = nullptr;
 };
 
 void CudaExecutor::Impl::score(CudaSequence& sequence, int layer_idx, const KeyView& keys, const ScoreShape& shape,
                                std::span<float> out) {
   sequence.progress().check_scored(layer_idx);
+  if (shape.digest != KeyDigest::none) {
+    digest_score.score(
+        {.queries = sequence.queries(0), .keys = sequence.keys(layer_idx), .count = sequence.num_own_tokens()}, keys,
+        shape, scale(), stream, out);
+    return;
+  }
   const std::vector<HeadGroup> groups = head_groups(geometry, shape);
   REPREFILL_CHECK(keys.num_heads == num_key_heads(groups), "keys of {} heads; {} are scored", keys.num_heads,
                   num_key_heads(groups));

@@ -34,6 +34,11 @@ inline std::vector<LayoutCase> all_layout_cases() {
         add(test_support::tiny_model(), 2, {.identification_period = 2, .probe_heads = {0, 1}});
         add(test_support::tiny_model(), 8, {.identification_period = 0, .probe_heads = {1, 3}});
         add(test_support::qwen_0_5b(), 8, {.identification_period = 8});
+        add(test_support::tiny_model(), 2,
+            {.identification_period = 2, .probe_heads = {0}, .digest = KeyDigest::mean, .digest_tokens = 16});
+        add(test_support::tiny_model(), 8,
+            {.identification_period = 1, .digest = KeyDigest::minmax, .digest_tokens = 48});
+        add(test_support::qwen_0_5b(), 5, {.identification_period = 5, .digest = KeyDigest::int4});
         add(test_support::qwen_0_5b(), 5, {});
       }
     }

@@ -69,11 +69,13 @@ inline void expect_equal_runs(Model& model, const Store& store, const Variant& v
   const ModelGeometry& geometry = model.checkpoint->geometry();
   const TemporaryFolder folder;
   Session session(model, &store, session_options(variant, path));
-  ImportanceRecorder recorder(folder / "run.rimp", {.mode = RecordMode::as_run,
-                                                    .geometry = geometry,
-                                                    .probe_heads = session.resolved().at("params").value(
-                                                        "probe_heads", std::vector<int>{0, 1, 2}),
-                                                    .recorded_under = {variant.system, "", 1}});
+  const Json& params = session.resolved().at("params");
+  ImportanceRecorder::Options recording{.mode = RecordMode::as_run,
+                                        .geometry = geometry,
+                                        .probe_heads = params.value("probe_heads", std::vector<int>{0, 1, 2}),
+                                        .recorded_under = {variant.system, "", 1}};
+  ImportanceRecorder::add_channels_of(params, recording);
+  ImportanceRecorder recorder(folder / "run.rimp", recording);
   const std::vector<RequestOutcome> outcomes = session.serve(requests, {}, &recorder);
   recorder.finish();
 

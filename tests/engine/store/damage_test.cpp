@@ -165,6 +165,25 @@ TEST_F(Damage, AuxiliarySlabsAreMadeAgainFromThePayload) {
   EXPECT_EQ(read_text(file(1)), before[1]);
 }
 
+TEST_F(Damage, DigestsAreNamedAndMadeAgainFromThePayload) {
+  const StoreManifest manifest =
+      manifest_of(small_model(), {"layer-adjacent-4+ident2int4", "layer-apart-4+ident1minmax4"}, 8);
+  const fs::path store = folder_ / "digests";
+  StoreWriter(store, manifest).add_prefix(ids_from(0, 16), source_of(manifest));
+  const Store opened = Store::open(store);
+  for (const std::size_t file_idx : {std::size_t{0}, std::size_t{1}}) {
+    const fs::path path = opened.file_path(SegmentId{0}, file_idx);
+    const layout::StoreLayout places = manifest.layouts[file_idx].store_layout(small_model());
+    const std::string before = read_text(path);
+    flip(path, places.payload_end(16) + 5);
+    const VerifyReport report = verify_store(scan_store(store), Repair::yes);
+    ASSERT_EQ(report.damage.size(), 1u);
+    EXPECT_THAT(report.damage[0].what, HasSubstr("damaged digests of layer 0"));
+    EXPECT_TRUE(report.is_sound());
+    EXPECT_EQ(read_text(path), before);
+  }
+}
+
 TEST_F(Damage, PayloadAndWhatDependsOnItIsNotRepaired) {
   flip(file(0), 4096 + 3);      // K of layer 0
   flip(file(0), 3 * 4096 + 5);  // identification keys of layer 0
@@ -231,7 +250,7 @@ TEST_F(Damage, AStoreOfANewerVersionIsRefusedWithBothVersions) {
 
 TEST_F(Damage, AFileOfANewerVersionIsReported) {
   flip(file(0), 12, 3);  // 1 becomes 2
-  EXPECT_THAT(message_of<StoreDamage>([&] { Store::open(store_); }), HasSubstr("format version 2.0"));
+  EXPECT_THAT(message_of<StoreDamage>([&] { Store::open(store_); }), HasSubstr("format version 2.1"));
   EXPECT_FALSE(verify().is_sound());
 }
 

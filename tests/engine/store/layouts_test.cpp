@@ -26,6 +26,12 @@ TEST(LayoutNames, SayOrderPlacementBlockAndAuxiliarySlabs) {
             "period4-apart-64+ident2+probe0.7.14-15");
   EXPECT_EQ(layout_name(make_stored_layout({KvOrder::chunk_major, KvPlacement::adjacent, 1, 8}, {})),
             "chunk-adjacent-1");
+  const layout::KvLayout kv{KvOrder::layer_major, KvPlacement::adjacent, 16, 8};
+  EXPECT_EQ(layout_name(make_stored_layout(kv, {8, {}, KeyDigest::mean, 16})), "layer-adjacent-16+ident8mean16");
+  EXPECT_EQ(layout_name(make_stored_layout(kv, {8, {0}, KeyDigest::minmax, 32})),
+            "layer-adjacent-16+ident8minmax32+probe0");
+  EXPECT_EQ(layout_name(make_stored_layout(kv, {8, {}, KeyDigest::int4})), "layer-adjacent-16+ident8int4");
+  EXPECT_EQ(layout_name(make_stored_layout(kv, {0, {}, KeyDigest::int4})), "layer-adjacent-16") << "no slab, no digest";
 }
 
 TEST(LayoutNames, TheSameFileHasOneName) {
@@ -40,6 +46,8 @@ TEST(LayoutNames, EveryNameReadsBackAsItsLayout) {
     for (std::uint64_t head = random.below(6); head > 0; --head) {
       auxiliary.probe_heads.push_back(static_cast<int>(random.below(12)));
     }
+    auxiliary.digest = static_cast<KeyDigest>(random.below(4));
+    if (is_per_chunk(auxiliary.digest)) auxiliary.digest_tokens = static_cast<std::uint32_t>(1 + random.below(64));
     const StoredLayout layout = make_stored_layout(
         {static_cast<layout::KvOrder>(random.below(3)), static_cast<layout::KvPlacement>(random.below(2)),
          static_cast<std::uint32_t>(1 + random.below(300)), static_cast<int>(1 + random.below(20))},
@@ -49,11 +57,30 @@ TEST(LayoutNames, EveryNameReadsBackAsItsLayout) {
 }
 
 TEST(LayoutNames, OtherSpellingsAreRefusedWithTheGrammar) {
-  for (const char* name :
-       {"", "layer", "layer-apart", "layer-apart-", "layer-apart-0", "layer-apart-064", "layer-apart-64+ident0",
-        "layer-apart-64+probe", "layer-apart-64+probe2.0", "layer-apart-64+probe0.1", "layer-apart-64+probe0-0",
-        "layer-apart-64+probe3-1", "period0-apart-64", "period-apart-64", "layer-apart-64 ",
-        "layer-apart-64+probe0+ident8", "layer-apart-99999999999", "../layer-apart-64"}) {
+  for (const char* name : {"",
+                           "layer",
+                           "layer-apart",
+                           "layer-apart-",
+                           "layer-apart-0",
+                           "layer-apart-064",
+                           "layer-apart-64+ident0",
+                           "layer-apart-64+probe",
+                           "layer-apart-64+probe2.0",
+                           "layer-apart-64+probe0.1",
+                           "layer-apart-64+probe0-0",
+                           "layer-apart-64+probe3-1",
+                           "period0-apart-64",
+                           "period-apart-64",
+                           "layer-apart-64 ",
+                           "layer-apart-64+ident8mean",
+                           "layer-apart-64+ident8mean0",
+                           "layer-apart-64+ident8int416",
+                           "layer-apart-64+ident8max16",
+                           "layer-apart-64+ident8minmax9999",
+                           "layer-apart-64+identmean16",
+                           "layer-apart-64+probe0+ident8",
+                           "layer-apart-99999999999",
+                           "../layer-apart-64"}) {
     EXPECT_THAT(message_of<ConfigError>([&] { layout_named(name); }), HasSubstr("layer-adjacent-16+ident8")) << name;
   }
 }
@@ -67,6 +94,10 @@ TEST(LayoutCover, AFileServesWhoeverFindsItsSlabsWhereItLooks) {
   EXPECT_FALSE(serves("layer-apart-64", "layer-apart-64+probe0-2"));
   EXPECT_FALSE(serves("layer-apart-64+ident8+probe0-2", "layer-apart-64+probe0-2")) << "identification keys move it";
   EXPECT_FALSE(serves("layer-apart-64+ident4", "layer-apart-64+ident8"));
+  EXPECT_FALSE(serves("layer-apart-64+ident8mean16", "layer-apart-64+ident8"));
+  EXPECT_FALSE(serves("layer-apart-64+ident8mean16", "layer-apart-64+ident8mean32"));
+  EXPECT_FALSE(serves("layer-apart-64+ident8int4+probe0", "layer-apart-64+ident8+probe0"));
+  EXPECT_TRUE(serves("layer-apart-64+ident8int4+probe0", "layer-apart-64+ident8int4"));
   EXPECT_FALSE(serves("layer-apart-64+probe0-3", "layer-apart-64+probe0-2"));
   EXPECT_FALSE(serves("layer-apart-32", "layer-apart-64"));
 }

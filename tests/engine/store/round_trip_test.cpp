@@ -1,6 +1,7 @@
 // What was given is what lies at StoreLayout's extents, in every layout and shape.
 #include <cstring>
 
+#include "engine/digest/key_digests.hpp"
 #include "engine/store/system_layouts.hpp"
 #include "engine/store/verify.hpp"
 #include "tests/engine/store/store_fixture.hpp"
@@ -43,6 +44,19 @@ std::string probed(const Source& source, const ModelGeometry& model, const std::
     if (wanted[i % wanted.size()]) result += keys.substr(i * head_bytes, head_bytes);
   }
   return result;
+}
+
+/// What an identification slab holds for these leading tokens' keys.
+std::string identification(const StoredLayout& layout, const ModelGeometry& model, const std::string& keys) {
+  if (layout.digest == KeyDigest::none) return keys;
+  const DigestShape shape{.digest = layout.digest,
+                          .type = StoreGeometry::of(model).kv_type,
+                          .num_kv_heads = model.num_kv_heads,
+                          .head_dim = model.head_dim,
+                          .chunk_tokens = layout.digest_tokens};
+  std::string digest(digest_bytes(shape, keys.size() / token_bytes(shape)), '\0');
+  make_digest(shape, std::as_bytes(std::span(keys)), std::as_writable_bytes(std::span(digest)));
+  return digest;
 }
 
 void expect_file_holds(const std::string& file, const StoredLayout& layout, const ModelGeometry& model,
@@ -143,6 +157,41 @@ TEST(RoundTrip, AnyGeometryAndLayout) {
     const StoreManifest manifest{
         .model = {"m", 1, StoreGeometry::of(model)}, .store_block_tokens = block, .layouts = union_of_layouts(layouts)};
     expect_round_trip(model, manifest, block * static_cast<std::uint32_t>(1 + below(4)));
+  }
+}
+
+TEST(RoundTrip, DigestsInPlaceOfIdentificationKeys) {
+  for (const int element_bytes : {2, 4}) {
+    ModelGeometry model = small_model();
+    model.num_layers = 5;
+    model.head_dim = 64;
+    model.kv_element_bytes = element_bytes;
+    const TemporaryFolder folder;
+    const StoreManifest manifest = manifest_of(
+        model,
+        {"layer-adjacent-16+ident1int4", "layer-adjacent-16+ident2mean8+probe0-1", "period2-apart-32+ident3minmax16"},
+        32);
+    StoreWriter writer(folder / "store", manifest);
+    const std::optional<SegmentId> id = writer.add_prefix(ids_from(3, 96), source_of(manifest));
+    ASSERT_TRUE(id);
+    const Source source(manifest, writer.store().segment(*id).key, 96);
+    for (std::size_t i = 0; i < manifest.layouts.size(); ++i) {
+      const StoredLayout& layout = manifest.layouts[i];
+      const layout::StoreLayout places = layout.store_layout(model);
+      const std::string file = read_text(writer.store().file_path(*id, i));
+      for (int layer = 0; layer < model.num_layers; ++layer) {
+        if (!places.has_identification_keys(layer)) continue;
+        // Whole chunks in front: a request that shares them reads a part of the slab.
+        for (const std::uint32_t leading : {96u, 32u, 16u}) {
+          const PieceKey piece = PieceKey::make(SegmentId{5}, layer, PieceKind::identification_keys, leading);
+          ASSERT_EQ(
+              at(file, places.extent(piece, 96)),
+              identification(layout, model, source.tokens_of(source.keys[static_cast<std::size_t>(layer)], 0, leading)))
+              << layout_name(layout) << " " << layer << " " << leading;
+        }
+      }
+    }
+    EXPECT_TRUE(verify_store(scan_store(folder / "store"), Repair::no).damage.empty());
   }
 }
 

@@ -64,12 +64,12 @@ TEST(SegmentHeader, ANewerMajorVersionSaysWhatToDo) {
   block[12] = std::byte{2};
   seal_header(block);
   EXPECT_THAT(message_of<ConfigError>([&] { parse_header(block, "x.kv"); }),
-              testing::AllOf(HasSubstr("x.kv: found format version 2.0"), HasSubstr("reads version 1")));
+              testing::AllOf(HasSubstr("x.kv: found format version 2.1"), HasSubstr("reads version 1")));
 }
 
 TEST(SegmentHeader, UnknownSlabsOfANewerMinorVersionAreSkippedAndReservedOnesAllowed) {
   const StoreManifest manifest = small_manifest();
-  const SlabRecord further[] = {{.kind = 4, .extent = {0, Bytes{100}}, .checksum = 11},
+  const SlabRecord further[] = {{.kind = 6, .extent = {0, Bytes{100}}, .checksum = 11},
                                 {.kind = 5, .extent = {0, Bytes{4096}}, .checksum = 12},
                                 {.kind = 77, .extent = {0, Bytes{5000}}, .checksum = 13}};
   SegmentHeader header = plan_header(manifest, manifest.layouts[1], {1, 2}, std::nullopt, 8, further);
@@ -81,6 +81,35 @@ TEST(SegmentHeader, UnknownSlabsOfANewerMinorVersionAreSkippedAndReservedOnesAll
   EXPECT_EQ(read.slabs[4].extent.bytes, Bytes{8192});
   EXPECT_EQ(read.token_ids.offset, read.slabs[4].extent.offset + 8192);
   EXPECT_EQ(encode_header(read), encode_header(header));
+}
+
+TEST(SegmentHeader, SaysWhatItsIdentificationSlabsHold) {
+  for (const char* name : {"layer-adjacent-4+ident2", "layer-adjacent-4+ident2mean4", "layer-adjacent-4+ident1minmax2",
+                           "layer-apart-8+ident3int4+probe0-1"}) {
+    const StoreManifest manifest = manifest_of(small_model(), {name}, 8);
+    const SegmentHeader header = plan_header(manifest, manifest.layouts[0], {1, 2}, std::nullopt, 8);
+    const SegmentHeader read = parse_header(encode_header(header), "x.kv");
+    EXPECT_EQ(layout_name(read.layout), name);
+    EXPECT_EQ(slab_kind_name(read.slabs[1].kind),
+              read.layout.digest == KeyDigest::none ? "identification_keys" : "digests");
+  }
+}
+
+TEST(SegmentHeader, DigestsThatNoWriterWritesAreRefused) {
+  const StoreManifest manifest = manifest_of(small_model(), {"layer-adjacent-4+ident2mean4"}, 8);
+  const SegmentHeader good = plan_header(manifest, manifest.layouts[0], {1, 2}, std::nullopt, 8);
+  const auto with = [&](const std::function<void(StoredLayout&)>& change) {
+    SegmentHeader header = good;
+    change(header.layout);
+    const HeaderBlock block = encode_header(header);
+    EXPECT_THROW(parse_header(block, "x.kv"), StoreDamage);
+  };
+  with([](StoredLayout& l) { l.digest = static_cast<KeyDigest>(4); });
+  with([](StoredLayout& l) { l.digest = KeyDigest::int4; });
+  with([](StoredLayout& l) { l.digest = KeyDigest::none; });
+  with([](StoredLayout& l) { l.digest_tokens = 0; });
+  with([](StoredLayout& l) { l.digest_tokens = 3; });
+  with([](StoredLayout& l) { l.identification_period = 0; });
 }
 
 /// Headers with a correct checksum that say what no writer says.

@@ -183,6 +183,18 @@ inline std::vector<Variant> all_variants() {
       {"ckv_arc", "contiguous_kv", ckv({{"cache_policy", "arc"}, {"budget", 0.25}})},
       {"ckv_lru", "contiguous_kv", ckv({{"cache_policy", "lru"}, {"budget", 0.25}})},
       {"ckv_no_buffers", "contiguous_kv", with({{"prefetch_gpu", "0 B"}, {"prefetch_host", "0 B"}, {"budget", 0.25}})},
+      {"ckv_mean", "contiguous_kv", ckv({{"scorer", "digest:mean"}, {"budget", 0.25}})},
+      {"ckv_minmax", "contiguous_kv",
+       ckv({{"scorer", "digest:minmax"},
+            {"digest_scoring", "device"},
+            {"identify_cache", "policy"},
+            {"chunk_tokens", 32}})},
+      {"ckv_int4", "contiguous_kv", ckv({{"scorer", "int4_keys"}, {"budget", 0.25}})},
+      {"ckv_int4_ahead", "contiguous_kv",
+       ckv({{"scorer", "int4_keys"},
+            {"identify_cache", "none"},
+            {"identify_keys_prefetch", true},
+            {"period_layers", 3}})},
       {"ckv_no_cache", "contiguous_kv", {{"gpu_cache", "0 B"}, {"host_cache", "0 B"}}},
   };
 }

@@ -135,7 +135,8 @@ class ScrambledMachine final : public MachineCore {
                                .task = score->request->task,
                                .prefix = score->request->stored_prefix,
                                .layer_idx = op.context().layer_idx,
-                               .grouping = score->spec.grouping},
+                               .grouping = score->spec.grouping,
+                               .digest = score->spec.digest},
                               static_cast<int>(score->spec.unit_tokens), score->scores.values);
     } else if (auto* select = dynamic_cast<Select*>(&op)) {
       select->selection = std::make_shared<const Selection>(select_units(select->source->scores, select->rule));

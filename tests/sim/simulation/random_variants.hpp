@@ -96,6 +96,9 @@ class VariantGenerator {
     params["inter_prefetch"] = one_of(4) > 0;
     params["identify_keys_prefetch"] = one_of(2) > 0;
     params["leader_keys"] = pick<const char*>({"reread", "reuse"});
+    params["scorer"] = pick<const char*>({"keys", "keys", "digest:mean", "digest:minmax", "int4_keys"});
+    params["digest_scoring"] = pick<const char*>({"host", "device"});
+    if (params["scorer"] != "keys") params["leader_keys"] = "reread";
     params["prefetch_gpu_bytes"] = pick<int>({0, 4'096, 30'000, 100'000, 2'000'000});
     params["prefetch_host_bytes"] = pick<int>({0, 4'096, 50'000, 200'000, 2'000'000});
     if (params["cache_policy"] != "lru") params["score_table_entries"] = pick<int>({1, 50, 100'000});
