@@ -5,51 +5,17 @@
 #include <algorithm>
 #include <cmath>
 
+#include "calibrate/cuda/cuda_parts.hpp"
 #include "calibrate/fit/fit_driver.hpp"
 #include "calibrate/fit/fit_line.hpp"
 #include "calibrate/fit/fit_operations.hpp"
 #include "calibrate/fit/fit_ssd.hpp"
 #include "calibrate/meter/statistics.hpp"
+#include "calibrate/part_writer.hpp"
 #include "core/base/files.hpp"
 
 namespace reprefill::calibrate {
 namespace {
-
-/// A part's numbers with one source for each.
-class PartWriter {
- public:
-  explicit PartWriter(std::string name) { json_["name"] = std::move(name); }
-  template <typename Number>
-  void set(const char* key, Number value, std::string source) {
-    json_[key] = value;
-    sources_[key] = std::move(source);
-  }
-  Json take() {
-    json_["sources"] = sources_;
-    return json_;
-  }
-
- private:
-  Json json_ = Json::object();
-  Json sources_ = Json::object();
-};
-
-std::int64_t whole(double value) { return std::llround(value); }
-
-/// The median of a quantity's metric over the cell whose shape has this value; over all cells without a key.
-std::optional<double> median_of(const std::vector<Measured>& cells, const std::string& quantity, std::size_t metric = 0,
-                                const char* key = nullptr, double value = 0) {
-  for (const Measured& cell : cells) {
-    if (cell.spec.quantity != quantity) continue;
-    if (key == nullptr || cell.spec.shape.at(key).get<double>() == value) return median(cell.of(metric));
-  }
-  return std::nullopt;
-}
-
-double must(const std::optional<double>& value, const char* what) {
-  REPREFILL_CHECK(value.has_value(), "{} was not measured", what);
-  return *value;
-}
 
 Json operations_json(const OperationFit& fit, const ModelSource& source) {
   Json json = {{"model", source.geometry.name}, {"shape", sim::shape_json(source.geometry)}};
@@ -233,6 +199,7 @@ Json meta_json(const Plan& plan, const Measurements& m, const std::string& name,
   const Json machine = describe_machine();
   meta["hardware"] = fmt::format("{}, {} cores{}", machine.at("cpu").get<std::string>(), machine.at("cores").dump(),
                                  machine.at("virtual_machine").get<bool>() ? ", a virtual machine" : "");
+  if (!m.gpu_name.empty()) meta["hardware"] = m.gpu_name + ", " + meta["hardware"].get<std::string>();
   meta["method"] = fmt::format("reprefill calibrate --{} --device {}",
                                plan.options.effort == Effort::full ? "full" : "quick", plan.options.device);
   meta["plan"] = plan.to_json();
@@ -242,6 +209,7 @@ Json meta_json(const Plan& plan, const Measurements& m, const std::string& name,
                        {"page_cache_share", m.cached_share},    {"warnings", plan.site->warnings}};
   }
   meta["conditions"] = {{"before", m.before.to_json()}, {"after", m.after.to_json()}};
+  if (!m.gpu_conditions.empty()) meta["gpu_conditions"] = m.gpu_conditions;
   meta["disturbances"] = m.disturbances;
   meta["wall_s"] = std::round(m.wall_s * 10) / 10;
   Json cells = Json::array();
@@ -256,12 +224,17 @@ Bundle make_bundle(const Plan& plan, const Measurements& m, const std::string& n
                    const std::string& version) {
   Bundle bundle{.meta = meta_json(plan, m, name, date, version), .model = {{"schema_version", 1}}, .fits = {}};
   const LineFit copies = fit_transfers(m.cells, "copy");
-  if (!plan.models.empty()) bundle.model["gpu"] = gpu_part(plan, m, bundle.fits);
+  const bool on_gpu = plan.options.device == "cuda";
+  if (!plan.models.empty()) {
+    bundle.model["gpu"] = on_gpu ? cuda_gpu_part(plan, m, bundle.fits) : gpu_part(plan, m, bundle.fits);
+  }
   if (plan.site || plan.options.fio) bundle.model["ssd"] = ssd_part(plan, m, bundle.fits);
-  bundle.model["link"] = link_part(m, copies);
+  bundle.model["link"] = on_gpu ? cuda_link_part(m, bundle.fits) : link_part(m, copies);
   bundle.model["host"] = host_part(m, copies, plan.site.has_value(), bundle.fits);
+  if (on_gpu) amend_host_part(bundle.model["host"], m);
   bundle.fits.push_back(copies.report);
-  bundle.model["interference"] = interference_json(m.cells, bundle.fits);
+  bundle.model["interference"] =
+      on_gpu ? cuda_interference(m.cells, bundle.fits) : interference_json(m.cells, bundle.fits);
   bundle.model["fits"] = Json::array();
   for (const FitReport& fit : bundle.fits) bundle.model["fits"].push_back(fit.to_json());
   return bundle;

@@ -5,6 +5,9 @@
 #include "calibrate/cpu/host_cells.hpp"
 #include "calibrate/cpu/interference_cells.hpp"
 #include "calibrate/cpu/random_checkpoint.hpp"
+#include "calibrate/cuda/gpu_copy_cells.hpp"
+#include "calibrate/cuda/gpu_interference_cells.hpp"
+#include "calibrate/cuda/gpu_operation_cells.hpp"
 #include "calibrate/session/driver_cells.hpp"
 #include "core/base/nearest_name.hpp"
 #include "sim/devices/operation_tables.hpp"
@@ -17,14 +20,20 @@ StoppingRule rule_of(Effort effort) {
   return {.min_samples = 9, .max_samples = 300, .target = 0.01, .cap_s = 2};
 }
 
-void require_cpu(const std::string& device) {
-  if (device == "cpu") return;
-  if (device == "cuda") {
-    throw ConfigError(
-        "--device cuda: this build measures no GPU: it has no CUDA device in calibrate/. Take --device cpu, or mix a "
-        "shipped GPU part into the bundle (reprefill profile derive --gpu)");
+void check_device(const CalibrateOptions& options) {
+  if (options.device != "cpu" && options.device != "cuda") {
+    throw ConfigError(fmt::format("--device: found \"{}\"; expected \"cpu\" or \"cuda\"", options.device));
   }
-  throw ConfigError(fmt::format("--device: found \"{}\"; expected \"cpu\" or \"cuda\"", device));
+  if (options.on_gpu() && options.models.empty()) {
+    throw ConfigError(
+        "--device cuda: found no --model; expected one: copies and launches are timed beside its streams");
+  }
+}
+
+OperationGrid operation_grid_of(const CalibrateOptions& options) {
+  const bool full = options.effort == Effort::full;
+  if (options.on_gpu()) return full ? full_gpu_grid() : quick_gpu_grid();
+  return full ? full_operation_grid() : quick_operation_grid();
 }
 
 std::filesystem::path config_of(const std::string& name, const std::filesystem::path& shipped) {
@@ -79,6 +88,28 @@ void plan_storage(Plan& plan) {
       {.name = "sustained reads", .num_cells = 1, .expected_s = static_cast<double>(plan.sustained_s)});
 }
 
+void plan_cpu(Plan& plan, Clock& clock) {
+  for (const ModelSource& model : plan.models) {
+    plan.parts.push_back(
+        part_of(model.geometry.name, operation_cells(plan.operation_grid, model.geometry, nullptr), plan.rule));
+    plan.parts.push_back(part_of(model.geometry.name + " in sessions", driver_cells(model.geometry, {}), plan.rule));
+  }
+  const InterferenceParts interference{
+      .file = nullptr, .has_storage = plan.site.has_value(), .has_compute = !plan.models.empty()};
+  plan.parts.push_back(part_of("interference", interference_cells(interference, clock), plan.rule));
+}
+
+void plan_gpu(Plan& plan) {
+  for (const ModelSource& model : plan.models) {
+    plan.parts.push_back(
+        part_of(model.geometry.name, gpu_operation_cells(plan.operation_grid, model.geometry, nullptr), plan.rule));
+  }
+  plan.parts.push_back(
+      part_of("copies to and from the GPU", gpu_copy_cells(plan.options.effort == Effort::full, nullptr), plan.rule));
+  plan.parts.push_back(
+      part_of("interference", gpu_interference_cells({.has_storage = plan.site.has_value()}), plan.rule));
+}
+
 }  // namespace
 
 double Plan::expected_s() const {
@@ -96,6 +127,7 @@ Json Plan::to_json() const {
                          : Json(nullptr);
   json["fio"] = options.fio ? Json(options.fio->string()) : Json(nullptr);
   json["threads"] = options.threads;
+  if (options.on_gpu()) json["gpu"] = options.gpu_index;
   json["cell_seconds"] = rule.cap_s;
   json["models"] = Json::array();
   for (const ModelSource& model : models) {
@@ -113,12 +145,12 @@ double expected_cell_s(const CellSpec& spec, const StoppingRule& rule) {
 }
 
 Plan make_plan(const CalibrateOptions& options) {
-  require_cpu(options.device);
+  check_device(options);
   Plan plan{.options = options,
             .rule = rule_of(options.effort),
             .sustained_s = 5,
             .storage_grid = options.effort == Effort::full ? full_storage_grid() : quick_storage_grid(),
-            .operation_grid = options.effort == Effort::full ? full_operation_grid() : quick_operation_grid(),
+            .operation_grid = operation_grid_of(options),
             .site = std::nullopt,
             .models = {},
             .parts = {}};
@@ -136,6 +168,7 @@ Plan make_plan(const CalibrateOptions& options) {
   const engine::CpuExecutorOptions executor;
   for (const std::string& name : options.models) {
     plan.models.push_back(source_of(name, options.models_folder, executor.weight_cache));
+    if (options.on_gpu()) plan.models.back().num_layers = num_gpu_layers(plan.models.back().geometry);
     for (std::size_t i = 0; i + 1 < plan.models.size(); ++i) {
       if (plan.models[i].geometry.name == plan.models.back().geometry.name) {
         throw ConfigError(fmt::format("--model: {} is there twice", plan.models[i].geometry.name));
@@ -150,14 +183,11 @@ Plan make_plan(const CalibrateOptions& options) {
     plan.parts.back().expected_s += plan.rule.cap_s;
   }
   if (plan.site) plan_storage(plan);
-  for (const ModelSource& model : plan.models) {
-    plan.parts.push_back(
-        part_of(model.geometry.name, operation_cells(plan.operation_grid, model.geometry, nullptr), plan.rule));
-    plan.parts.push_back(part_of(model.geometry.name + " in sessions", driver_cells(model.geometry, {}), plan.rule));
+  if (options.on_gpu()) {
+    plan_gpu(plan);
+  } else {
+    plan_cpu(plan, clock);
   }
-  const InterferenceParts interference{
-      .file = nullptr, .has_storage = plan.site.has_value(), .has_compute = !plan.models.empty()};
-  plan.parts.push_back(part_of("interference", interference_cells(interference, clock), plan.rule));
   return plan;
 }
 

@@ -25,6 +25,8 @@ struct CalibrateOptions {
   std::optional<double> cell_seconds;  // the most that one cell gets; the effort's own otherwise
   bool unregistered_buffers = false;
   int threads = 0;
+  int gpu_index = 0;
+  bool on_gpu() const { return device == "cuda"; }
 };
 
 /// A model to measure: any config.json (random weights), or a checkpoint's folder (its weights, its tokenizer).

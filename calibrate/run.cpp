@@ -5,9 +5,14 @@
 #include "calibrate/cpu/host_cells.hpp"
 #include "calibrate/cpu/interference_cells.hpp"
 #include "calibrate/cpu/random_checkpoint.hpp"
+#include "calibrate/cuda/gpu_conditions.hpp"
+#include "calibrate/cuda/gpu_copy_cells.hpp"
+#include "calibrate/cuda/gpu_interference_cells.hpp"
+#include "calibrate/cuda/gpu_operation_cells.hpp"
 #include "calibrate/meter/sample_journal.hpp"
 #include "calibrate/session/driver_cells.hpp"
 #include "calibrate/storage/fio.hpp"
+#include "core/base/random.hpp"
 
 namespace reprefill::calibrate {
 namespace {
@@ -51,6 +56,42 @@ struct OpenModel {
   std::optional<LayerWalk> walk;
 };
 
+/// Random weights on their way to a GPU lie in memory where there is room for them: they are read once.
+std::filesystem::path weights_folder(const std::filesystem::path& out, const ModelSource& source) {
+  const std::filesystem::path memory = "/dev/shm";
+  std::error_code error;
+  const std::uint64_t free = std::filesystem::space(memory, error).available;
+  const Bytes needed = random_checkpoint_bytes(source.geometry, source.num_layers);
+  if (error || free < 2 * needed.value) return out / "scratch" / "gpu";
+  // The next calibration into this folder finds what a killed one left.
+  const std::string name = std::filesystem::absolute(out).lexically_normal().string();
+  return memory / fmt::format("reprefill-calibrate-{:016x}", hash_name(name));
+}
+
+/// A model on a GPU and the lanes of a session around it.
+struct OpenGpuModel {
+  OpenGpuModel(const ModelSource& source, const RunOptions& options, const Plan& plan) {
+    std::optional<ScratchFolder> random;
+    std::filesystem::path folder = source.checkpoint;
+    if (folder.empty()) {
+      random.emplace(weights_folder(options.out, source));
+      folder = *random / "model";
+      write_random_checkpoint(folder, source.geometry, source.num_layers);
+    }
+    checkpoint.emplace(engine::Checkpoint::open(folder));
+    executor = options.open_executor(*checkpoint, {.device = engine::ExecutorDevice::cuda,
+                                                   .cpu = {.num_threads = plan.options.threads},
+                                                   .gpu_index = plan.options.gpu_index});
+    driver.emplace(*executor);
+    const auto positions = static_cast<std::uint32_t>(source.geometry.max_position_embeddings);
+    walk.emplace(*driver, std::min(plan.operation_grid.keys.back(), positions / 16 * 16));
+  }
+  std::optional<engine::Checkpoint> checkpoint;
+  std::unique_ptr<engine::Executor> executor;
+  std::optional<GpuDriver> driver;
+  std::optional<GpuLayerWalk> walk;
+};
+
 class PlanRun {
  public:
   PlanRun(const Plan& plan, const RunOptions& options)
@@ -66,20 +107,17 @@ class PlanRun {
     if (plan_.site) result_.removed_leftovers = remove_leftovers(plan_.site->folder);
     measure_host();
     if (plan_.site) measure_storage();
-    std::optional<OpenModel> model;
-    for (const ModelSource& source : plan_.models) {
-      model.reset();  // before the next: two need not fit the memory
-      model.emplace(source, scratch_ / source.geometry.name, plan_);
-      result_.num_threads = model->num_threads;
-      measure_cells(operation_cells(plan_.operation_grid, source.geometry, &*model->walk), plan_.rule);
-      measure_driver(source.geometry, model->model);
+    if (plan_.options.on_gpu()) {
+      measure_gpu();
+    } else {
+      measure_cpu();
     }
-    measure_interference(model ? &*model->walk : nullptr);
     if (file_) check_page_cache();
     result_.after = read_conditions();
     result_.wall_s = to_seconds(clock_.now() - start);
     result_.disturbances =
         disturbances(result_.before, result_.after, result_.wall_s, describe_machine().at("cores").get<int>());
+    std::ranges::move(gpu_notes_, std::back_inserter(result_.disturbances));
     return std::move(result_);
   }
 
@@ -135,6 +173,41 @@ class PlanRun {
                               .samples_per_turn = 5});
   }
 
+  void measure_cpu() {
+    std::optional<OpenModel> model;
+    for (const ModelSource& source : plan_.models) {
+      model.reset();  // before the next: two need not fit the memory
+      model.emplace(source, scratch_ / source.geometry.name, plan_);
+      result_.num_threads = model->num_threads;
+      measure_cells(operation_cells(plan_.operation_grid, source.geometry, &*model->walk), plan_.rule);
+      measure_driver(source.geometry, model->model);
+    }
+    measure_interference(model ? &*model->walk : nullptr);
+  }
+
+  void measure_gpu() {
+    const std::optional<GpuConditions> before = read_gpu_conditions(plan_.options.gpu_index);
+    std::unique_ptr<OpenGpuModel> model;
+    for (const ModelSource& source : plan_.models) {
+      model.reset();
+      model = std::make_unique<OpenGpuModel>(source, options_, plan_);
+      result_.gpu_name = model->driver->gpu().name();
+      result_.gpu_memory = model->driver->gpu().total_memory();
+      measure_cells(gpu_operation_cells(plan_.operation_grid, source.geometry, &*model->walk), plan_.rule);
+    }
+    // While the clocks are still those of the measurement.
+    const std::optional<GpuConditions> after = read_gpu_conditions(plan_.options.gpu_index);
+    measure_cells(gpu_copy_cells(plan_.options.effort == Effort::full, &*model->driver), plan_.rule);
+    measure_cells(gpu_interference_cells({.file = file_ ? &*file_ : nullptr,
+                                          .has_storage = file_.has_value(),
+                                          .walk = &*model->walk,
+                                          .unregistered_buffers = plan_.options.unregistered_buffers}),
+                  plan_.rule);
+    if (!before || !after) return;
+    result_.gpu_conditions = {before->to_json(), after->to_json()};
+    gpu_notes_ = gpu_disturbances(*before, *after);
+  }
+
   /// Sessions read from a store of their own, beside the raw samples.
   void measure_driver(const ModelGeometry& geometry, engine::Model& model) {
     const std::uint32_t prefix_tokens = probe_prefix_tokens(geometry);
@@ -175,6 +248,7 @@ class PlanRun {
   Progress progress_;
   std::size_t next_part_ = 0;
   std::optional<ScratchFile> file_;
+  std::vector<std::string> gpu_notes_;
   Measurements result_;
 };
 

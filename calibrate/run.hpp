@@ -2,10 +2,13 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
+#include <memory>
 
 #include "calibrate/plan.hpp"
 #include "core/base/progress.hpp"
 #include "core/record/result_folder.hpp"
+#include "engine/executor/open_executor.hpp"
 
 namespace reprefill::calibrate {
 
@@ -14,6 +17,9 @@ struct RunOptions {
   record::ResultFolder::Mode mode = record::ResultFolder::Mode::fresh;
   ProgressMode progress = ProgressMode::automatic;
   const std::atomic<bool>* interrupted = nullptr;
+  /// What --device cuda measures; tests put an emulated GPU here.
+  std::function<std::unique_ptr<engine::Executor>(const engine::Checkpoint&, const engine::ExecutorOptions&)>
+      open_executor = engine::open_executor;
 };
 
 struct Measurements {
@@ -24,7 +30,10 @@ struct Measurements {
   std::vector<std::string> disturbances;
   std::vector<std::filesystem::path> removed_leftovers;
   double wall_s = 0;
-  int num_threads = 0;  // of the executor
+  int num_threads = 0;   // of the executor
+  std::string gpu_name;  // with --device cuda, as the next two
+  Bytes gpu_memory;
+  Json gpu_conditions = Json::array();  // before and after
   int num_probe_heads(const ModelGeometry& geometry) const { return std::min(3, geometry.group_size()); }
 };
 

@@ -17,7 +17,7 @@ struct CalibrateVerbOptions {
   std::vector<std::string> models;
   bool quick = false, full = false, resume = false, force = false, plan = false, quiet = false;
   bool unregistered = false, json = false;
-  int threads = 0;
+  int threads = 0, gpu_index = 0;
   double cell_seconds = 0;
 };
 
@@ -39,7 +39,8 @@ calibrate::CalibrateOptions options_of(const CalibrateVerbOptions& options, cons
                                      .effort = options.full ? calibrate::Effort::full : calibrate::Effort::quick,
                                      .cell_seconds = std::nullopt,
                                      .unregistered_buffers = options.unregistered,
-                                     .threads = options.threads};
+                                     .threads = options.threads,
+                                     .gpu_index = options.gpu_index};
   if (!options.storage.empty()) result.storage = options.storage;
   if (options.cell_seconds > 0) result.cell_seconds = options.cell_seconds;
   if (!options.fio.empty()) result.fio = options.fio;
@@ -70,6 +71,12 @@ std::string today() {
 }
 
 void run(const CalibrateVerbOptions& options, const Environment& environment) {
+  if (options.device == "cuda" && !engine::has_cuda()) {
+    throw ConfigError(
+        "--device cuda: this build measures no GPU: configure it with -DREPREFILL_CUDA=ON. Or take --device cpu, or "
+        "mix "
+        "a shipped GPU part into the bundle (reprefill profile derive --gpu)");
+  }
   const calibrate::Plan plan = calibrate::make_plan(options_of(options, environment));
   if (plan.site) {
     for (const std::string& warning : plan.site->warnings) fmt::print(stderr, "note: {}\n", warning);
@@ -126,6 +133,8 @@ void add_calibrate(CLI::App& app, const Environment& environment) {
                    "Size of the scratch file, \"8 GiB\" or bytes (default: 64 GiB or a quarter of the free space)");
   verb->add_option("--fio", options->fio, "JSON result of fio (see fio.job in the bundle) in place of our reads");
   verb->add_option("--device", options->device, "cpu (default) or cuda");
+  verb->add_option("--gpu", options->gpu_index, "Number of the GPU, with --device cuda (default 0)")
+      ->check(CLI::Range(0, 63));
   verb->add_option("--model", options->models,
                    "Models to measure: config.json files, checkpoint folders, or names in scenarios/models");
   CLI::Option* quick = verb->add_flag("--quick", options->quick, "Fewer shapes, 2 % per median (default)");

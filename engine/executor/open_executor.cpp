@@ -7,6 +7,14 @@
 
 namespace reprefill::engine {
 
+bool has_cuda() {
+#ifdef REPREFILL_CUDA
+  return true;
+#else
+  return false;
+#endif
+}
+
 std::unique_ptr<Executor> open_executor(const Checkpoint& checkpoint, const ExecutorOptions& options) {
   if (options.device == ExecutorDevice::cpu) return std::make_unique<CpuExecutor>(checkpoint, options.cpu);
   if (options.cpu.kv_type != KvType::bf16) throw ConfigError("--kv-dtype: the GPU executor has bf16 only");

@@ -13,6 +13,9 @@ struct ExecutorOptions {
   int gpu_index = 0;
 };
 
+/// Whether this program was built with CUDA.
+bool has_cuda();
+
 /// Throws ConfigError: this build has no CUDA, or the GPU's kernels lack something that is asked for. MachineError: no
 /// GPU.
 std::unique_ptr<Executor> open_executor(const Checkpoint& checkpoint, const ExecutorOptions& options);
