@@ -2,6 +2,7 @@
 #include "cli/engine_options.hpp"
 #include "cli/verbs.hpp"
 #include "core/base/files.hpp"
+#include "core/pipeline/identification.hpp"
 #include "core/record/timeline.hpp"
 #include "engine/session/run_report.hpp"
 #include "sim/sweep/parallel_runner.hpp"
@@ -89,7 +90,7 @@ std::unique_ptr<engine::ImportanceRecorder> make_recorder(const RunOptions& opti
   engine::ImportanceRecorder::Options recorded{
       .mode = choice_of<engine::RecordMode>(options.record_mode, "--record-mode"),
       .geometry = geometry,
-      .probe_heads = params.value("probe_heads", std::vector<int>{0, 1, 2}),
+      .probe_heads = pipeline::probe_heads_of(params, geometry),
       .recorded_under = {.system = options.systems.front(),
                          .budget = text("budget", "1"),
                          .chunk_tokens = std::stoi(text("chunk_tokens", "1"))}};

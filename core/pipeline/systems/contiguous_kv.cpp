@@ -108,11 +108,13 @@ class ContiguousKv final : public TieredSystem {
     return params_.scorer != KeyDigest::none && params_.digest_scoring == DigestScoring::host;
   }
 
-  /// Keys of a whole layer for scoring, and the chosen chunks of one layer.
+  /// Keys of a whole layer for scoring, and the chosen chunks of one layer. A digest is mostly smaller, but the layer
+  /// that is read ahead of this one counts on the keys' room too.
   bool prunes() const override { return !params_.budget.is_everything(); }
   Bytes one_layer_working_set(std::uint32_t stored_tokens) const override {
     const std::uint64_t chunks = divide_rounding_up(stored_tokens, params_.chunk_tokens);
-    return key_digest_bytes(environment_.geometry, params_.scorer, params_.chunk_tokens, stored_tokens) +
+    const Bytes digest = key_digest_bytes(environment_.geometry, params_.scorer, params_.chunk_tokens, stored_tokens);
+    return std::max(stored_tokens * tensor_bytes_per_token(), digest) +
            2 * params_.budget.ceil_of(chunks) * load_.kv_layout.block_tokens * tensor_bytes_per_token();
   }
 
