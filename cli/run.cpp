@@ -2,6 +2,7 @@
 #include "cli/engine_options.hpp"
 #include "cli/verbs.hpp"
 #include "core/base/files.hpp"
+#include "core/pipeline/identification.hpp"
 #include "core/record/timeline.hpp"
 #include "engine/session/run_report.hpp"
 #include "sim/sweep/parallel_runner.hpp"
@@ -85,7 +86,7 @@ std::unique_ptr<engine::ImportanceRecorder> make_recorder(const RunOptions& opti
   engine::ImportanceRecorder::Options recorded{
       .mode = choice_of<engine::RecordMode>(options.record_mode, "--record-mode"),
       .geometry = geometry,
-      .probe_heads = params.value("probe_heads", std::vector<int>{0, 1, 2}),
+      .probe_heads = pipeline::probe_heads_of(params, geometry),
       .recorded_under = traces::recorded_under(options.systems.front(), params)};
   engine::ImportanceRecorder::add_channels_of(params, recorded);
   return std::make_unique<engine::ImportanceRecorder>(options.record, recorded);

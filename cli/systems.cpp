@@ -24,7 +24,14 @@ struct Scorer {
 };
 constexpr Scorer kScorers[] = {
     {"keys", "column sums over all KV heads (contiguous_kv) or per KV head (as_h2o); reads all keys of the layer"},
+    {"digest:mean", "as keys, every token standing for its chunk's mean key (contiguous_kv); reads one key a chunk"},
+    {"digest:minmax",
+     "as keys, every token standing for the largest product that its chunk's extremes allow (contiguous_kv); reads two "
+     "keys' bytes a chunk"},
+    {"int4_keys",
+     "as keys, in 4 bits an element (contiguous_kv); reads 28 % of their bytes, or none once in host memory"},
     {"probe", "column sums of a few query heads (impress); reads their KV heads' keys"},
+    {"probe_per_group", "the same of the first query head of each KV head (impress); reads all keys"},
     {"recorded", "scores of an importance trace: importance.kind recorded"},
 };
 

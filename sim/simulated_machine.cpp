@@ -504,7 +504,8 @@ ScoreOp SimulatedMachine::score(OpContext context, const Request& request, const
   const int num_groups = options_.importance->num_groups(spec.grouping);
   const bool probes = spec.grouping == traces::HeadGrouping::probe_heads;
   const int query_heads = probes ? num_groups : geometry.num_query_heads;
-  const int kv_heads = probes ? divide_rounding_up(num_groups, geometry.group_size()) : geometry.num_kv_heads;
+  const int kv_heads =
+      probes ? geometry.num_probed_kv_heads(options_.store_layout->auxiliary().probe_heads) : geometry.num_kv_heads;
   const std::uint64_t rows = key_digest_rows(spec.digest, spec.unit_tokens, request.stored_tokens);
   Nanoseconds duration =
       spec.runs_on_host ? score_on_host(request, spec) : model_.score(request.own_tokens, rows, query_heads, kv_heads);

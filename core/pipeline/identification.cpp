@@ -4,6 +4,14 @@
 
 namespace reprefill::pipeline {
 
+std::vector<int> probe_heads_of(const Json& system_params, const ModelGeometry& geometry) {
+  std::vector<int> heads = system_params.value("probe_heads", std::vector<int>{0, 1, 2});
+  if (system_params.value("scorer", "") != enum_name(ProbeScorer::probe_per_group)) return heads;
+  heads.clear();
+  for (int kv_head = 0; kv_head < geometry.num_kv_heads; ++kv_head) heads.push_back(kv_head * geometry.group_size());
+  return heads;
+}
+
 Bytes identification_bytes(const IdentifyParams& params, Bytes host_cache) {
   if (params.identify_cache != IdentifyCache::policy) return Bytes{0};
   return Bytes{static_cast<std::uint64_t>(params.identify_cache_share * static_cast<double>(host_cache.value))};

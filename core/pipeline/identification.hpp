@@ -11,6 +11,9 @@ enum class IdentifyCache : std::uint8_t {
   pinned_host  // all of them always in host memory, outside the tiers
 };
 
+/// What IMPRESS scores tokens by.
+enum class ProbeScorer : std::uint8_t { probe, probe_per_group };
+
 struct IdentifyParams {
   IdentifyCache identify_cache = IdentifyCache::none;
   double identify_cache_share = 0.25;
@@ -26,6 +29,11 @@ void add_identify_params(ParamTable<P>& table) {
                                        .source = "semantics 3: 25 %",
                                        .maximum = 1});
 }
+
+/// Query heads that resolved parameters probe on this model: `probe_heads`, or with `scorer: probe_per_group` the first
+/// of each group that shares a KV head (reference 5: heads 0, 7, 14, 21 of Qwen2.5-7B). 0, 1, 2 for a system that has
+/// neither.
+std::vector<int> probe_heads_of(const Json& system_params, const ModelGeometry& geometry);
 
 /// What `identify_cache: policy` takes out of the host tier.
 Bytes identification_bytes(const IdentifyParams& params, Bytes host_cache);
@@ -50,6 +58,11 @@ class IdentificationKeys {
 
 }  // namespace reprefill::pipeline
 
+template <>
+struct reprefill::EnumNames<reprefill::pipeline::ProbeScorer> {
+  static constexpr std::pair<const char*, pipeline::ProbeScorer> names[] = {
+      {"probe", pipeline::ProbeScorer::probe}, {"probe_per_group", pipeline::ProbeScorer::probe_per_group}};
+};
 template <>
 struct reprefill::EnumNames<reprefill::pipeline::IdentifyCache> {
   static constexpr std::pair<const char*, pipeline::IdentifyCache> names[] = {

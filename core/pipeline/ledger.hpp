@@ -33,6 +33,13 @@ class WorkspaceLedger {
     return deps;
   }
 
+  /// Whether try_reserve would find that much.
+  bool has_room(Bytes size) const {
+    Bytes available = free_;
+    for (const auto& [consumer, released] : releases_) available += released;
+    return available >= size;
+  }
+
   void release_after(const Op& consumer, Bytes size) { releases_.emplace_back(consumer, size); }
   Bytes capacity() const { return capacity_; }
 

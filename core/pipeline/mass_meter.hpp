@@ -30,26 +30,17 @@ class MassMeter {
     if (view.prefix_tokens == 0) return;
     const double kept = view.kept == nullptr || view.kept->is_everything || view.rest_is_computed
                             ? 1.0
-                            : kept_share(request, layer_idx, view);
+                            : kept_share(request, layer_idx, view, mass);
     mass.sum += kept;
     mass.worst = std::min(mass.worst, kept);
     ++mass.num_layers;
-    add_recall(request, layer_idx, view, mass);
   }
 
  private:
-  /// A selection counts once, at its first layer: the one whose scores it was made from.
-  void add_recall(const Request& request, int layer_idx, const KvView& view, LayerMass& mass) {
-    const bool is_new = view.kept != nullptr && view.kept != mass.last_selection;
+  /// A selection counts once, at its first layer: the one whose scores it was made from. `scores_` are that layer's.
+  void add_recall(const KvView& view, LayerMass& mass) {
+    if (view.kept == mass.last_selection || view.kept->groups.size() != 1 || view.kept->shared().empty()) return;
     mass.last_selection = view.kept;
-    if (!is_new || view.kept->is_everything || view.kept->groups.size() != 1 || view.kept->shared().empty()) return;
-    const auto unit = static_cast<int>(view.unit_tokens);
-    scores_.resize(traces::num_units(request.stored_prefix, unit));
-    importance_.unit_scores({.request = request.importance_id,
-                             .task = request.task,
-                             .prefix = request.stored_prefix,
-                             .layer_idx = layer_idx},
-                            unit, scores_);
     const std::vector<std::uint32_t>& chosen = view.kept->shared();
     const std::vector<std::uint32_t> best = top_k(scores_, chosen.size());
     std::vector<std::uint32_t> both;
@@ -58,7 +49,7 @@ class MassMeter {
     ++mass.num_selections;
   }
 
-  double kept_share(const Request& request, int layer_idx, const KvView& view) {
+  double kept_share(const Request& request, int layer_idx, const KvView& view, LayerMass& mass) {
     const auto unit = static_cast<int>(view.unit_tokens);
     const std::size_t num_units = traces::num_units(request.stored_prefix, unit);
     const auto num_groups = static_cast<std::size_t>(importance_.num_groups(view.grouping));
@@ -69,6 +60,7 @@ class MassMeter {
                              .layer_idx = layer_idx,
                              .grouping = view.grouping},
                             unit, scores_);
+    if (view.grouping == traces::HeadGrouping::all_heads) add_recall(view, mass);
     double share = 0;
     for (std::size_t group = 0; group < num_groups; ++group) {
       const float* scores = scores_.data() + group * num_units;

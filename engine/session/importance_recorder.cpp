@@ -71,7 +71,7 @@ traces::ImportanceTraceHeader ImportanceRecorder::header_of(const Options& optio
 }
 
 void ImportanceRecorder::add_channels_of(const Json& system_params, Options& options) {
-  if (!system_params.contains("scorer")) return;
+  if (!system_params.contains("scorer") || !system_params.contains("chunk_tokens")) return;
   options.chunk_tokens = system_params.at("chunk_tokens").get<std::uint32_t>();
   for (const auto& [name, digest] : EnumNames<KeyDigest>::names) {
     if (digest != KeyDigest::none && system_params.at("scorer") == name) options.digests = {digest};

@@ -7,6 +7,7 @@
 
 #include "core/base/nearest_name.hpp"
 #include "core/base/random.hpp"
+#include "core/pipeline/identification.hpp"
 #include "sim/simulation/store_capacity.hpp"
 #include "traces/importance/recorded_importance.hpp"
 #include "traces/importance/synthetic_importance.hpp"
@@ -344,9 +345,7 @@ std::shared_ptr<const traces::RequestTrace> SharedInputs::trace(const Point& poi
 }
 
 std::shared_ptr<const traces::ImportanceSource> SharedInputs::importance(const Point& point) {
-  std::vector<int> probe_heads = {0, 1, 2};
-  if (point.system_params.contains("probe_heads"))
-    probe_heads = point.system_params["probe_heads"].get<std::vector<int>>();
+  const std::vector<int> probe_heads = pipeline::probe_heads_of(point.system_params, point.geometry);
   traces::ImportanceHeads heads{.num_kv_heads = point.geometry.num_kv_heads, .probe_kv_heads = {}};
   for (const int head : probe_heads) heads.probe_kv_heads.push_back(head / point.geometry.group_size());
   const std::uint64_t seed = combine64(point.seed, combine64(point.replica, hash_name("importance")));

@@ -1,5 +1,7 @@
 #include "study/compare/real_run.hpp"
 
+#include "core/pipeline/identification.hpp"
+
 namespace reprefill::study {
 namespace {
 
@@ -18,7 +20,7 @@ std::unique_ptr<engine::ImportanceRecorder> make_recorder(const std::filesystem:
   if (file.empty()) return nullptr;
   const Json& params = point.system_params;
   engine::ImportanceRecorder::Options options{.mode = engine::RecordMode::as_run, .geometry = point.geometry};
-  if (params.contains("probe_heads")) options.probe_heads = params.at("probe_heads").get<std::vector<int>>();
+  options.probe_heads = pipeline::probe_heads_of(params, point.geometry);
   engine::ImportanceRecorder::add_channels_of(params, options);
   options.recorded_under = traces::recorded_under(point.system, params);
   return std::make_unique<engine::ImportanceRecorder>(file, options);

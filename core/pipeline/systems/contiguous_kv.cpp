@@ -108,11 +108,13 @@ class ContiguousKv final : public TieredSystem {
     return params_.scorer != KeyDigest::none && params_.digest_scoring == DigestScoring::host;
   }
 
-  /// Keys of a whole layer for scoring, and the chosen chunks of one layer.
+  /// Keys of a whole layer for scoring, and the chosen chunks of one layer. A digest is mostly smaller, but the layer
+  /// that is read ahead of this one counts on the keys' room too.
   bool prunes() const override { return !params_.budget.is_everything(); }
   Bytes one_layer_working_set(std::uint32_t stored_tokens) const override {
     const std::uint64_t chunks = divide_rounding_up(stored_tokens, params_.chunk_tokens);
-    return key_digest_bytes(environment_.geometry, params_.scorer, params_.chunk_tokens, stored_tokens) +
+    const Bytes digest = key_digest_bytes(environment_.geometry, params_.scorer, params_.chunk_tokens, stored_tokens);
+    return std::max(stored_tokens * tensor_bytes_per_token(), digest) +
            2 * params_.budget.ceil_of(chunks) * load_.kv_layout.block_tokens * tensor_bytes_per_token();
   }
 
@@ -390,11 +392,11 @@ class ContiguousKv final : public TieredSystem {
                       const Deps& leader_projected, int next_leader) {
     const auto batch_size = static_cast<std::size_t>(params_.subperiod_layers);
     const auto trigger = std::min<std::size_t>(loads.size(), static_cast<std::size_t>(params_.inter_trigger_layer));
-    if (params_.intra_prefetch) issue_batch(run, loads, 0, {});
+    if (params_.intra_prefetch) issue_batch(run, loads, 0, 0, {});
     for (std::size_t i = 0; i < loads.size(); ++i) {
       // Batch b > 0 depends on the layer before batch b - 1's first layer, which is done with layer i's predecessor.
       if (params_.intra_prefetch && i % batch_size == 0) {
-        issue_batch(run, loads, i + batch_size, i == 0 ? Deps{} : Deps(run.layers.previous_layer()));
+        issue_batch(run, loads, i, i + batch_size, i == 0 ? Deps{} : Deps(run.layers.previous_layer()));
       }
       LayerLoad& load = loads[i];
       if (!load.issued) {
@@ -414,11 +416,18 @@ class ContiguousKv final : public TieredSystem {
     run.prefetches = std::move(next);
   }
 
-  void issue_batch(Run& run, std::vector<LayerLoad>& loads, std::size_t first, const Deps& deps) {
+  /// The layers of the batch that begins at `first`, while compute is at layer `current` of the period. A layer that is
+  /// passed over keeps the room that it will need when its turn comes.
+  void issue_batch(Run& run, std::vector<LayerLoad>& loads, std::size_t current, std::size_t first, const Deps& deps) {
     const std::size_t end = std::min(loads.size(), first + static_cast<std::size_t>(params_.subperiod_layers));
     for (std::size_t i = first; i < end; ++i) {
       const bool is_leader_load = i == 0;
       if (!loads[i].ahead && !is_leader_load) continue;
+      Bytes owed{0};
+      for (std::size_t k = current; k < i; ++k) {
+        if (!loads[k].issued) owed = std::max(owed, loads[k].workspace);
+      }
+      if (!run.workspace.has_room(loads[i].workspace + owed)) continue;
       try_issue(run, loads[i], is_leader_load ? ReadPriority::demand : ReadPriority::prefetch, deps);
     }
   }

@@ -9,18 +9,25 @@ namespace {
 
 struct ImpressParams : LoadParams, IdentifyParams {
   Budget budget{1, 20};
+  ProbeScorer scorer = ProbeScorer::probe;
   std::vector<int> probe_heads{0, 1, 2};
   Vote vote = Vote::top_k;
   double similarity_exponent = 0.6;
   AttentionOver attention_over = AttentionOver::kept;
 };
 
+std::vector<int> probed(const ImpressParams& params, const SystemEnvironment& environment) {
+  return probe_heads_of({{"scorer", enum_name(params.scorer)}, {"probe_heads", params.probe_heads}},
+                        environment.geometry);
+}
+
 class Impress final : public TieredSystem {
  public:
   Impress(const ImpressParams& params, const SystemEnvironment& environment)
-      : TieredSystem(params,
-                     layout::StoreLayout(environment.geometry, params.kv_layout, {.probe_heads = params.probe_heads}),
-                     environment, Json::object(), {}, identification_bytes(params, params.host_cache)),
+      : TieredSystem(
+            params,
+            layout::StoreLayout(environment.geometry, params.kv_layout, {.probe_heads = probed(params, environment)}),
+            environment, Json::object(), {}, identification_bytes(params, params.host_cache)),
         params_(params),
         probe_keys_(params, params.host_cache, loader_) {}
 
@@ -134,6 +141,9 @@ ImpressParams defaults(PathKind path) {
 }
 
 void check(ImpressParams& params, const JsonValue& object) {
+  if (params.scorer == ProbeScorer::probe_per_group && object.has("probe_heads")) {
+    object.fail("probe_heads: scorer probe_per_group probes the first head of each group; name one of the two");
+  }
   if (params.probe_heads.empty()) object.fail("probe_heads: found []; expected at least one query head");
 }
 
@@ -143,8 +153,13 @@ SystemEntry impress_entry() {
   using P = ImpressParams;
   ParamTable<P> table;
   table.add(&P::budget, budget_info());
+  table.add(&P::scorer,
+            {.name = "scorer",
+             .doc = "whose attention chooses the tokens: probe_heads, or the first query head of every group "
+                    "that shares a KV head",
+             .source = "reference 3.2: three heads; one a group: reference 5, A5"});
   table.add(&P::probe_heads, {.name = "probe_heads",
-                              .doc = "query heads whose attention chooses the tokens",
+                              .doc = "query heads whose attention chooses the tokens (scorer probe)",
                               .source = "reference 3.2: heads 0, 1, 2; A5",
                               .maximum = 4095});
   table.add(&P::vote, {.name = "vote",

@@ -146,6 +146,43 @@ TEST_P(GpuModels, ScoresOfEveryGroupingAndUnitAreThoseOfTheCpu) {
   }
 }
 
+/// The host computes both from what each executor stored; rounding of queries and keys is what differs.
+TEST_P(GpuModels, ScoresByDigestAreThoseOfTheCpu) {
+  const auto tokens = ids(90);
+  const auto own = std::span(tokens).subspan(64);
+  const auto heads = static_cast<std::size_t>(geometry().num_kv_heads);
+  for (const KeyDigest digest : {KeyDigest::mean, KeyDigest::minmax, KeyDigest::int4}) {
+    for (const bool per_head : {false, true}) {
+      const ScoreShape shape{.grouping = per_head ? traces::HeadGrouping::per_kv_head : traces::HeadGrouping::all_heads,
+                             .unit_tokens = 16,
+                             .digest = digest};
+      const auto run = [&](Executor& executor) {
+        const StoredPrefix prefix(executor, *prefill(executor, std::span(tokens).first(64)), 64, 64);
+        const DigestShape stored = digest_shape(geometry(), KvType::bf16, shape);
+        std::vector<std::byte> keys(64 * token_bytes(stored)), bytes(digest_bytes(stored, 64));
+        const auto whole = prefill(executor, std::span(tokens).first(64));
+        std::vector<std::byte> values(keys.size());
+        executor.copy_own_kv(*whole, 1, {0, 64}, keys, values);
+        executor.synchronize();
+        make_digest(stored, keys, bytes);
+        const std::shared_ptr<const std::byte> held = executor.upload(bytes);
+        const KeyPage page{.keys = held.get(), .num_tokens = 64};
+        const auto sequence = executor.begin(own, 64);
+        for (int layer = 0; layer < 2; ++layer) {
+          executor.project(*sequence, layer, {0, sequence->num_own_tokens()});
+          if (layer == 0) executor.attend(*sequence, 0, {0, sequence->num_own_tokens()}, prefix.view(0));
+        }
+        std::vector<float> out((per_head ? heads : 1) * 4);
+        executor.score(*sequence, 1, {.pages = {&page, 1}, .num_tokens = 64, .num_heads = geometry().num_kv_heads},
+                       shape, out);
+        executor.synchronize();
+        return out;
+      };
+      EXPECT_LT(relative_error(run(*gpu_), run(cpu_)), kScoreBound) << enum_name(digest) << " " << per_head;
+    }
+  }
+}
+
 TEST_P(GpuModels, DecodingGoesOnWherePrefillEndedAlsoBeyondTheFirstCapacityAndAfterARewind) {
   const auto tokens = ids(150);
   const auto sequence = prefill(*gpu_, std::span(tokens).first(20));

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "core/pipeline/account_metrics.hpp"
+#include "core/pipeline/identification.hpp"
 #include "tests/engine/session/session_fixture.hpp"
 
 namespace reprefill::engine::test_support {
@@ -72,7 +73,7 @@ inline void expect_equal_runs(Model& model, const Store& store, const Variant& v
   const Json& params = session.resolved().at("params");
   ImportanceRecorder::Options recording{.mode = RecordMode::as_run,
                                         .geometry = geometry,
-                                        .probe_heads = params.value("probe_heads", std::vector<int>{0, 1, 2}),
+                                        .probe_heads = pipeline::probe_heads_of(params, geometry),
                                         .recorded_under = {variant.system, "", 1}};
   ImportanceRecorder::add_channels_of(params, recording);
   ImportanceRecorder recorder(folder / "run.rimp", recording);

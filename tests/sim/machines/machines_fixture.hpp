@@ -166,6 +166,7 @@ inline std::vector<Variant> all_variants() {
       {"impress", "impress", tiny},
       {"impress_union", "impress", with({{"vote", "union"}, {"budget", 0.1}, {"identify_cache", "pinned_host"}})},
       {"impress_lru", "impress", with({{"cache_policy", "lru"}, {"probe_heads", {0, 4}}})},
+      {"impress_groups", "impress", with({{"scorer", "probe_per_group"}, {"budget", 0.25}})},
       {"ckv", "contiguous_kv", ckv(Json::object())},
       {"ckv_everything", "contiguous_kv", ckv({{"budget", 1}})},
       {"ckv_no_prefetch", "contiguous_kv", ckv({{"intra_prefetch", false}, {"inter_prefetch", false}})},

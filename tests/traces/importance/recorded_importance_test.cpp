@@ -47,6 +47,28 @@ std::string error_of(const std::function<void()>& call) {
   return "no error";
 }
 
+TEST(RecordedImportance, ADigestsScoresComeFromTheChannelOfItsName) {
+  ScratchFolder folder;
+  ImportanceTraceHeader header = small_header();
+  header.channels.push_back({.name = "digest:mean", .num_heads = 2, .granularity_tokens = 32});
+  const std::size_t digest_channel = header.channels.size() - 1;
+  const RecordedImportance trace = write_and_open(folder, header, [&](auto& writer) {
+    writer.add(small_keys_record());
+    ImportanceRecord record = small_keys_record();
+    record.channel_idx = digest_channel;
+    record.scores = {4, 3, 2, 1, 1, 1, 1, 1};  // two heads of two runs in each segment
+    writer.add(record);
+  });
+  EXPECT_THAT(scores_of(trace, {.request = 4, .prefix = kPrefix, .digest = KeyDigest::mean}, 32),
+              ElementsAre(5, 4, 3, 2));
+  EXPECT_THAT(scores_of(trace, {.request = 4, .prefix = kPrefix}, 64), ElementsAre(30, 54))
+      << "keys stay what they are";
+  EXPECT_THAT(error_of([&] { scores_of(trace, {.request = 4, .prefix = kPrefix, .digest = KeyDigest::mean}, 16); }),
+              HasSubstr("runs of 32 tokens"));
+  EXPECT_THAT(error_of([&] { scores_of(trace, {.request = 4, .prefix = kPrefix, .digest = KeyDigest::int4}, 32); }),
+              HasSubstr("no channel int4_keys; it has: "));
+}
+
 TEST(RecordedImportance, SumsRunsToUnitsHeadByHeadAndOverHeads) {
   ScratchFolder folder;
   const RecordedImportance trace = with_keys(folder);

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <random>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -35,6 +37,38 @@ std::vector<float> scores_of(const ImportanceSource& source, const Prefix& prefi
                       .grouping = who.grouping},
                      unit_tokens, out);
   return out;
+}
+
+/// Shares of the 40 best of 400 chunks by keys that the digest's scores choose too, over some requests.
+double recall_of(const SyntheticImportanceParams& params, KeyDigest digest) {
+  const SyntheticImportance source(params, {}, 1);
+  const Prefix prefix = {{SegmentId{0}, 4096}, {SegmentId{1}, 2304}};
+  std::vector<float> keys(400), blurred(400);
+  const auto best = [](const std::vector<float>& scores) {
+    std::vector<std::size_t> order(scores.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return scores[a] > scores[b]; });
+    return std::set<std::size_t>(order.begin(), order.begin() + 40);
+  };
+  double both = 0;
+  for (std::uint64_t request = 0; request < 20; ++request) {
+    source.unit_scores({.request = request, .prefix = prefix}, 16, keys);
+    source.unit_scores({.request = request, .prefix = prefix, .digest = digest}, 16, blurred);
+    const std::set<std::size_t> wanted = best(keys);
+    for (const std::size_t chunk : best(blurred)) both += wanted.contains(chunk);
+  }
+  return both / (20 * 40);
+}
+
+TEST(SyntheticImportance, ADigestsErrorCostsRecallAndNoErrorNone) {
+  SyntheticImportanceParams params = paper();
+  params.digest_errors = {.mean = 0, .minmax = 0.3, .int4 = 3};
+  EXPECT_EQ(recall_of(params, KeyDigest::mean), 1);
+  const double some = recall_of(params, KeyDigest::minmax), much = recall_of(params, KeyDigest::int4);
+  EXPECT_GT(some, 0.6);
+  EXPECT_LT(some, 1);
+  EXPECT_LT(much, some);
+  EXPECT_GT(much, 0.1) << "chance";
 }
 
 /// Sums token masses to units, segment by segment, in double precision.
