@@ -8,6 +8,7 @@ import os
 import pathlib
 import sys
 import textwrap
+import warnings
 
 import result_rows as data
 
@@ -16,6 +17,7 @@ WIDTH_PX, DPI = 1600, 120
 MAX_PANELS = 6
 TIME_COLOURS = ("#3b6fb6", "#8fc1e3", "#d1603d", "#efb48c", "#b8b8b8", "#5f6b6d")
 MARKERS = "osD^vP"
+FONT = "DejaVu Sans"
 GREY = "#555555"
 # A bar longer than this many times the next one is cut, so that the others stay readable; its number is printed.
 CUT_RATIO = 3.0
@@ -248,13 +250,25 @@ def draw_time_classes(plt, rows, axes, num_left_out, out):
 
 # ---- the command
 
+def show_warning(message, *_):
+    """Of matplotlib, such as a sign in a name that the font does not have: it is drawn as a box."""
+    print(f"plots: {message}", file=sys.stderr)
+
+
 def load_matplotlib():
     try:
         import matplotlib
         matplotlib.use("Agg")
         import matplotlib.pyplot as plt
+        from matplotlib import font_manager
     except ImportError as error:
         raise data.MachineError(f"no usable matplotlib for {sys.executable} ({error}): run scripts/setup") from None
+    try:
+        font_manager.findfont(FONT, fallback_to_default=False)
+    except ValueError:
+        raise data.MachineError(f"matplotlib does not find the font {FONT}: run scripts/setup (package fonts-dejavu-core)") from None
+    plt.rcParams["font.family"] = FONT
+    warnings.showwarning = show_warning
     # Names come from scenario files: a "$" in one is no formula.
     plt.rcParams["text.parse_math"] = False
     return plt

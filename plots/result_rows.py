@@ -52,6 +52,9 @@ def read_rows(folder):
     rows = [checked_row(line, f"{path}: line {number}") for number, line in enumerate(lines, 1)]
     if not rows:
         raise InputError(f"{path}: has no rows")
+    versions = sorted({str(row.get("schema_version")) for row in rows})
+    if len(versions) > 1:
+        raise InputError(f"{path}: rows of schema versions {', '.join(versions)}, whose keys may differ: sweep anew with --force")
     drawable = [row for row in rows if row["ttft"]["mean_ttft_ms"] is not None]
     if not drawable:
         raise InputError(f"{path}: none of its {len(rows)} rows has a TTFT (no measured request)")

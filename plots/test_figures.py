@@ -389,6 +389,17 @@ class Impress(Folder):
         self.assertEqual([(point.x, point.value) for point in found[1].points], [(1, 2.0), (2, 3.0)])
 
 
+class WithoutMatplotlib(Folder):
+    def test_it_is_missed_before_anything_is_simulated(self):
+        hidden = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "matplotlib"}
+        self.addCleanup(sys.modules.update, hidden)
+        for name in hidden:
+            sys.modules[name] = None
+        code, output, errors = self.figures("headline")  # its program does not exist: it must not get that far
+        self.assertEqual((code, output), (3, ""))
+        self.assertIn("scripts/setup", errors)
+
+
 class LeftOut(Folder):
     def test_a_figure_without_its_scenario_is_left_out_or_refused_by_name(self):
         home = self.out / "home"

@@ -273,5 +273,39 @@ class WithoutMatplotlib(Folder):
         self.assertIn("scripts/setup", errors)
 
 
+class Versions(Folder):
+    def test_rows_of_several_schema_versions_are_refused(self):
+        rows = two_paths()
+        rows[0]["schema_version"] = 1
+        self.write(rows)
+        code, images, errors = self.run_plot()
+        self.assertEqual((code, images), (plot.INPUT_ERROR, []))
+        self.assertIn("schema versions 1, ", errors)
+
+
+class Fonts(Folder):
+    def test_a_missing_font_is_named_with_what_installs_it(self):
+        from matplotlib import font_manager
+        self.write(two_paths())
+        found = font_manager.fontManager.ttflist
+        self.addCleanup(setattr, font_manager.fontManager, "ttflist", found)
+        font_manager.fontManager.ttflist = []
+        font_manager.fontManager._findfont_cached.cache_clear()
+        self.addCleanup(font_manager.fontManager._findfont_cached.cache_clear)
+        code, images, errors = self.run_plot()
+        self.assertEqual((code, images), (plot.MACHINE_ERROR, []))
+        self.assertIn("DejaVu Sans", errors)
+        self.assertIn("scripts/setup", errors)
+
+    def test_a_sign_that_the_font_does_not_have_is_told_and_drawn_as_a_box(self):
+        rows = two_paths()
+        for one in rows:
+            one["scenario"] = "\u4e2d $x_{ <b>"
+        self.write(rows)
+        code, images, errors = self.run_plot()
+        self.assertEqual((code, len(images) > 0), (0, True))
+        self.assertIn("plots: Glyph 20013", errors)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -131,7 +131,7 @@ def figure23(sweeps):
                   over_axis(sweep, "kv_layout.block_tokens", [("as_h2o_lfu", {"label": "as_h2o_lfu"}), ("impress", {"label": "impress"})],
                             ((TTFT, "mean TTFT (ms)"),), "tokens a chunk")
                   + gain_panels(sweep, "kv_layout.block_tokens", ("as_h2o_lfu",), "tokens a chunk"),
-                  ["reported: 2.2 to 2.4 times over AS+H2O+LFU at every size ; diamonds: totals of the author-lineage prototype on RTE"], columns=2)
+                  ["reported: 2.2 to 2.4 times over AS+H2O+LFU at every size; diamonds: totals of the author-lineage prototype on RTE"], columns=2)
 
 
 def figure24(sweeps):

@@ -103,12 +103,6 @@ class Sweep:
     def __init__(self, folder):
         self.folder = folder
         self.rows, self.num_left_out = data.read_rows(folder)
-        self.check_versions()
-
-    def check_versions(self):
-        versions = sorted({str(row.get("schema_version")) for row in self.rows})
-        if len(versions) > 1:
-            raise data.InputError(f"{self.folder}: rows of schema versions {', '.join(versions)}: run it anew with --force")
 
     def where(self, **wanted):
         """Rows whose keys, axes or nested keys (a__b) have these values."""
