@@ -105,10 +105,15 @@ class PlanRun {
     const Nanoseconds start = clock_.now();
     result_.before = read_conditions();
     if (plan_.site) result_.removed_leftovers = remove_leftovers(plan_.site->folder);
+    std::unique_ptr<OpenGpuModel> first_model;
+    if (plan_.options.on_gpu()) {  // before the rest: no GPU, or no room on it, is said at once
+      gpu_before_ = read_gpu_conditions(plan_.options.gpu_index);
+      first_model = std::make_unique<OpenGpuModel>(plan_.models.front(), options_, plan_);
+    }
     measure_host();
     if (plan_.site) measure_storage();
     if (plan_.options.on_gpu()) {
-      measure_gpu();
+      measure_gpu(std::move(first_model));
     } else {
       measure_cpu();
     }
@@ -185,12 +190,12 @@ class PlanRun {
     measure_interference(model ? &*model->walk : nullptr);
   }
 
-  void measure_gpu() {
-    const std::optional<GpuConditions> before = read_gpu_conditions(plan_.options.gpu_index);
-    std::unique_ptr<OpenGpuModel> model;
+  void measure_gpu(std::unique_ptr<OpenGpuModel> model) {
     for (const ModelSource& source : plan_.models) {
-      model.reset();
-      model = std::make_unique<OpenGpuModel>(source, options_, plan_);
+      if (&source != &plan_.models.front()) {
+        model.reset();
+        model = std::make_unique<OpenGpuModel>(source, options_, plan_);
+      }
       result_.gpu_name = model->driver->gpu().name();
       result_.gpu_memory = model->driver->gpu().total_memory();
       measure_cells(gpu_operation_cells(plan_.operation_grid, source.geometry, &*model->walk), plan_.rule);
@@ -203,9 +208,9 @@ class PlanRun {
                                           .walk = &*model->walk,
                                           .unregistered_buffers = plan_.options.unregistered_buffers}),
                   plan_.rule);
-    if (!before || !after) return;
-    result_.gpu_conditions = {before->to_json(), after->to_json()};
-    gpu_notes_ = gpu_disturbances(*before, *after);
+    if (!gpu_before_ || !after) return;
+    result_.gpu_conditions = {gpu_before_->to_json(), after->to_json()};
+    gpu_notes_ = gpu_disturbances(*gpu_before_, *after);
   }
 
   /// Sessions read from a store of their own, beside the raw samples.
@@ -248,6 +253,7 @@ class PlanRun {
   Progress progress_;
   std::size_t next_part_ = 0;
   std::optional<ScratchFile> file_;
+  std::optional<GpuConditions> gpu_before_;
   std::vector<std::string> gpu_notes_;
   Measurements result_;
 };

@@ -521,7 +521,10 @@ SelectOp SimulatedMachine::select(OpContext context, const ScoreOp& scores, cons
       make_op<Select>(this, simulation_, OpKind::select, context, record::Operation::select, record::Resource::scoring);
   op->scores = scores;
   op->rule = rule;
-  op->kernel = gpu_noise_.apply(model_.select_overhead());
+  const auto& scored = static_cast<const Score&>(*scores);
+  const std::uint64_t units = scored.request->stored_tokens / scored.spec.unit_tokens;
+  op->kernel = gpu_noise_.apply(
+      model_.select(units * static_cast<std::uint64_t>(options_.importance->num_groups(scored.spec.grouping))));
   const SoftwarePath& path = *options_.path;
   op->to_host = options_.profile->host.selection_cost + path.identify_cost_per_call + path.stage_synchronise +
                 transfer_time(path.score_to_host, options_.profile->link.copy_bandwidth);

@@ -22,6 +22,14 @@ Json operations_json(const OperationFit& fit, const ModelSource& source) {
   return json;
 }
 
+/// Beside the fixed part, which is that of 512 scores.
+double select_per_score(const std::vector<Measured>& cells) {
+  const auto cell = std::ranges::find(cells, "select_scores", [](const Measured& c) { return c.spec.quantity; });
+  REPREFILL_CHECK(cell != cells.end(), "select_scores was not measured");
+  const double few = must(median_of(cells, "select", 0, "candidates", 512), "select");
+  return std::max(0.0, median(cell->of()) - few) / cell->spec.shape.at("scores").get<double>();
+}
+
 }  // namespace
 
 Json cuda_gpu_part(const Plan& plan, const Measurements& m, std::vector<FitReport>& fits) {
@@ -47,6 +55,7 @@ Json cuda_gpu_part(const Plan& plan, const Measurements& m, std::vector<FitRepor
            "measured: 5 % of 512 candidates, on the host");
   part.set("residual_sigma", roofline.residual_sigma, "measured: samples of attend around their medians");
   Json json = part.take();
+  json["select_per_score_ns"] = select_per_score(m.cells);
   for (std::size_t i = 0; i < operations.size(); ++i) {
     json["operations"].push_back(operations_json(operations[i], plan.models[i]));
   }
@@ -78,9 +87,10 @@ void amend_host_part(Json& host, const Measurements& m) {
     host["sources"][key] = source;
   };
   set("selection_cost_ns", "turnaround",
-      "measured: from an operation's end on the device over the driver and a thread to the next one's start");
+      "measured: from a score's end over the driver and a thread to the next attend's end, less an attend behind "
+      "others");
   set("first_token_cost_ns", "request_overhead",
-      "measured: a request of one operation less the operation: a thread for the look-up, submission, completion");
+      "measured: beside a request's operations: three host tasks, the first projection without a lead, the completion");
 }
 
 Json cuda_interference(const std::vector<Measured>& cells, std::vector<FitReport>& fits) {

@@ -1,6 +1,7 @@
 // The lanes of a session on a GPU, driven as the machine drives them, around nothing but what is to be timed.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <span>
 #include <vector>
@@ -29,7 +30,7 @@ struct StepTimes {
   Nanoseconds drained{0};  // the driver knows
   double service_ns() const { return static_cast<double>((end - start).value); }
   /// From the host's wish to its fulfilment on the device, as something that waits on the device sees it.
-  double latency_ns() const { return static_cast<double>((end - enqueued).value); }
+  double latency_ns() const { return std::max(0.0, static_cast<double>((end - enqueued).value)); }
 };
 
 class GpuDriver {

@@ -54,9 +54,10 @@ class CopyWork final : public StreamWork {
   void submit() override {
     std::byte* to = to_device_ ? device_.data() : host_.data();
     const std::byte* from = to_device_ ? host_.data() : device_.data();
-    gpu_.copy(to, from, Bytes{kBytes}, stream_);
+    for (std::uint64_t at = 0; at < kBytes; at += kEach) gpu_.copy(to + at, from + at, Bytes{kEach}, stream_);
   }
-  static constexpr std::uint64_t kBytes = std::uint64_t{32} << 20;
+  // Not one large copy: what other streams upload would wait for all of it on the same engine, as in no session.
+  static constexpr std::uint64_t kBytes = std::uint64_t{16} << 20, kEach = std::uint64_t{1} << 20;
   bool to_device_;
   engine::PinnedArray host_;
   engine::GpuArray<std::byte> device_;

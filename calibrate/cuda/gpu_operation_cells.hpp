@@ -28,15 +28,20 @@ class GpuLayerWalk {
   /// Means over all layers but the first, during which the host has no lead yet.
   struct Timing {
     double project_ns = 0, score_ns = 0, score_probe_ns = 0, attend_ns = 0;
-    double gap_ns = 0;  // from one operation's end to the next one's start
+    double gap_ns = 0;    // from one operation's end to the next one's start
+    double total_ns = 0;  // of all layers
   };
   /// Both kinds of scoring run between project and attend where there are keys: multiples of 16.
   Timing walk(std::uint32_t queries, std::uint32_t keys);
   double first_token_ns();
-  /// From the end of an operation to the start of the next when the host decides in between: completion, a thread for
-  /// the selection, submission.
+  /// What it costs that the host decides between a score and the next attend: from the score's end to the attend's,
+  /// less an attend that runs behind others. Completion, a thread for the selection, submission; and while the host has
+  /// no lead, the attend waits for its launches.
   double turnaround_ns();
-  /// What a request of one operation takes beside it: a thread for the look-up, submission, completion.
+  /// A choice from `num_scores` fresh ones in four groups, on the host's thread.
+  double select_ns(std::size_t num_scores);
+  /// What a request takes beside its operations: three host tasks and their threads, the sequence's memory, the first
+  /// projection without a lead of the host, and the completion of the last operation.
   double request_overhead_ns();
 
   const ModelGeometry& geometry() const;
@@ -58,6 +63,7 @@ class GpuLayerWalk {
   std::uint32_t most_keys_;
   std::vector<int> probe_heads_;
   std::vector<StoredLayer> layers_;
+  std::uint64_t num_selections_ = 0;
   std::shared_ptr<std::byte> scores_;  // pinned
 };
 
@@ -65,6 +71,7 @@ class GpuLayerWalk {
 ///   operation_gap     {model}  ns
 ///   turnaround        {model}  ns
 ///   request_overhead  {model}  ns
+///   select_scores     {model, scores}  ns
 std::vector<std::unique_ptr<Cell>> gpu_operation_cells(const OperationGrid& grid, const ModelGeometry& geometry,
                                                        GpuLayerWalk* walk);
 

@@ -56,6 +56,7 @@ class GpuLanes {
   Submitted submit(const Queued& queued);
   void wait_all();
   LaneCompletion wait(Submitted& submitted);
+  void follow_clock(const GpuEventRef& end, Nanoseconds end_time);
   Nanoseconds time_of(const GpuEvent& event);
 
   Gpu& gpu_;
@@ -64,9 +65,12 @@ class GpuLanes {
   const RunClock& clock_;
   std::array<StreamLane, kNumGpuLanes> lanes_;
 
-  // An event and its time on the run's clock; replaced now and then, since distances between events lose precision.
+  // An event and its time on the run's clock; replaced now and then, since distances between events lose precision and
+  // clocks drift.
   GpuEventRef anchor_;
   Nanoseconds anchor_time_{0};
+  Nanoseconds least_lag_{0};  // since then, from an event's time to the end of the wait for it
+  std::size_t num_waits_ = 0;
 
   std::mutex mutex_;
   std::condition_variable to_submit_, to_wait_;

@@ -29,7 +29,10 @@ class OperationModel {
   Nanoseconds gemm(const OperationCost& cost) const { return roofline(cost, gpu_.gemm_efficiency); }
   Nanoseconds attention(const OperationCost& cost) const { return roofline(cost, gpu_.attention_efficiency); }
   Nanoseconds overhead() const { return gpu_.operation_overhead; }
-  Nanoseconds select_overhead() const { return gpu_.select_overhead; }
+  Nanoseconds select(std::uint64_t num_scores) const {
+    const double scores = gpu_.select_per_score_ns * static_cast<double>(num_scores);
+    return gpu_.select_overhead + Nanoseconds{static_cast<std::int64_t>(scores)};
+  }
 
   bool is_measured() const { return table_ != nullptr; }
   /// Operations asked for, and of them those whose shape lies outside what was measured.

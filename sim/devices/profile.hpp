@@ -23,6 +23,7 @@ struct GpuProfile {
   double memory_efficiency = 1;     // of memory_bandwidth
   Nanoseconds operation_overhead{0};
   Nanoseconds select_overhead{0};
+  double select_per_score_ns = 0;  // besides, for each score it chooses from; measured only
   double residual_sigma = 0;
   /// Measured durations by model; none in a datasheet profile, nor once a scenario overrides one of the numbers above.
   std::shared_ptr<const std::vector<ModelOperations>> operations =

@@ -37,6 +37,7 @@ void free_gpu(Point& point) {
   gpu.peak_rate = kBoundlessRate;
   gpu.memory_bandwidth = kBoundlessBandwidth;
   gpu.operation_overhead = gpu.select_overhead = kNone;
+  gpu.select_per_score_ns = 0;
   point.path.launch_overhead_per_layer = kNone;
 }
 
