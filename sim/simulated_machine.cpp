@@ -182,7 +182,10 @@ class SimulatedMachine::Select final : public SelectResult, public Work, public 
   Nanoseconds to_host{0};
 
   OpState& op() override { return *this; }
-  void run() override { machine->gpu_.enqueue(*this, Activity::attention, kernel); }
+  void run() override {
+    const Nanoseconds choosing = machine->model_.select_time(scores->scores.values.size());
+    machine->gpu_.enqueue(*this, Activity::attention, kernel + choosing);
+  }
   void on_lane_start() override { begin_service(); }
   void on_lane_done() override { machine->simulation_.schedule(*this, machine->simulation_.now() + to_host); }
   void fire() override {

@@ -3,6 +3,7 @@
 // what the roofline grows by from there.
 #pragma once
 
+#include <cmath>
 #include <vector>
 
 #include "core/model/costs.hpp"
@@ -30,6 +31,10 @@ class OperationModel {
   Nanoseconds attention(const OperationCost& cost) const { return roofline(cost, gpu_.attention_efficiency); }
   Nanoseconds overhead() const { return gpu_.operation_overhead; }
   Nanoseconds select_overhead() const { return gpu_.select_overhead; }
+  /// Beyond that, of scores that are chosen from.
+  Nanoseconds select_time(std::size_t candidates) const {
+    return Nanoseconds{std::llround(gpu_.select_per_candidate_ns * static_cast<double>(candidates))};
+  }
 
   bool is_measured() const { return table_ != nullptr; }
   /// Operations asked for, and of them those whose shape lies outside what was measured.

@@ -51,6 +51,9 @@ DriverCosts read_driver(const JsonValue& object) {
 template <typename Part>
 void read_measured(const JsonValue&, Part&) {}
 void read_measured(const JsonValue& object, GpuProfile& gpu) {
+  if (object.has("select_per_candidate_ns")) {
+    gpu.select_per_candidate_ns = object.key("select_per_candidate_ns").as_number(0, 1e6, "ns");
+  }
   if (!object.has("operations")) return;
   gpu.operations = std::make_shared<const std::vector<ModelOperations>>(read_operations(object.key("operations")));
 }
@@ -62,7 +65,7 @@ void read_measured(const JsonValue& object, HostProfile& host) {
 }
 template <typename Part>
 std::vector<std::string> measured_keys() {
-  if constexpr (std::is_same_v<Part, GpuProfile>) return {"operations"};
+  if constexpr (std::is_same_v<Part, GpuProfile>) return {"operations", "select_per_candidate_ns"};
   if constexpr (std::is_same_v<Part, SsdProfile>) return {"read_curve"};
   if constexpr (std::is_same_v<Part, HostProfile>) return {"driver"};
   return {};
@@ -88,6 +91,7 @@ void follow_overrides(SsdProfile& ssd, const SsdProfile& before) {
 template <typename Part>
 void write_measured(Json&, const Part&) {}
 void write_measured(Json& json, const GpuProfile& gpu) {
+  if (gpu.select_per_candidate_ns > 0) json["select_per_candidate_ns"] = gpu.select_per_candidate_ns;
   if (gpu.operations->empty()) return;
   std::string text;
   for (const ModelOperations& model : *gpu.operations) {

@@ -24,6 +24,7 @@ struct GpuProfile {
   Nanoseconds operation_overhead{0};
   Nanoseconds select_overhead{0};
   double residual_sigma = 0;
+  double select_per_candidate_ns = 0;  // measured where the host selects; beyond select_overhead
   /// Measured durations by model; none in a datasheet profile, nor once a scenario overrides one of the numbers above.
   std::shared_ptr<const std::vector<ModelOperations>> operations =
       std::make_shared<const std::vector<ModelOperations>>();

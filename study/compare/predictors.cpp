@@ -67,6 +67,7 @@ std::vector<AblatedModel> ablated_models(const sim::Profile& profile, const pipe
   }
   host.driver = {};
   models[2].profile.gpu.operation_overhead = models[2].profile.gpu.select_overhead = Nanoseconds{0};
+  models[2].profile.gpu.select_per_candidate_ns = 0;
   pipeline::SoftwarePath& bare = models[2].path;
   for (Nanoseconds* cost : {&bare.object_fixed_cost, &bare.compute_overhead_per_request,
                             &bare.launch_overhead_per_layer, &bare.identify_cost_per_call, &bare.stage_synchronise}) {
