@@ -56,10 +56,14 @@ Json gpu_part(const Plan& plan, const Measurements& m, std::vector<FitReport>& f
   part.set("attention_efficiency", roofline.attention_efficiency, "measured: scoring against the best rate");
   part.set("memory_efficiency", 1.0, "the bandwidth above is a measured one");
   part.set("operation_overhead_ns", 0, "the way to the compute lane's thread and back is in host.driver");
-  part.set("select_overhead_ns", whole(must(median_of(m.cells, "select", 0, "candidates", 512), "select")),
-           "measured: 5 % of 512 candidates");
+  const double few = must(median_of(m.cells, "select", 0, "candidates", 64), "select");
+  const double many = must(median_of(m.cells, "select", 0, "candidates", 4096), "select");
+  const double per_candidate = std::max(0.0, (many - few) / (4096 - 64));
+  part.set("select_overhead_ns", whole(std::max(0.0, few - 64 * per_candidate)),
+           "measured: 5 % of 64 candidates, less what each takes");
   part.set("residual_sigma", roofline.residual_sigma, "measured: samples of attend around their medians");
   Json json = part.take();
+  json["select_per_score_ns"] = per_candidate;
   for (std::size_t i = 0; i < operations.size(); ++i) {
     json["operations"].push_back(operations_json(operations[i], plan.models[i]));
   }

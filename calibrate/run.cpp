@@ -20,7 +20,10 @@ namespace {
 /// Removed with its owner; what a killed run left is removed by the next.
 class ScratchFolder {
  public:
-  explicit ScratchFolder(std::filesystem::path path) : path_(std::move(path)) { std::filesystem::remove_all(path_); }
+  explicit ScratchFolder(std::filesystem::path path) : path_(std::move(path)) {
+    std::filesystem::remove_all(path_);
+    std::filesystem::create_directories(path_);
+  }
   ~ScratchFolder() {
     std::error_code error;
     std::filesystem::remove_all(path_, error);

@@ -1,5 +1,6 @@
 // `reprefill compare`: how far predictions are from this machine.
 #include "study/compare/compare.hpp"
+#include "calibrate/meter/environment.hpp"
 #include "cli/engine_options.hpp"
 #include "cli/verbs.hpp"
 #include "core/base/files.hpp"
@@ -29,8 +30,19 @@ sim::Scenario read_compared(const CompareVerbOptions& options, const Environment
   return sim::read_scenario(std::filesystem::path(options.scenario), overrides, environment.scenario);
 }
 
+/// Errors of a profile that is not this machine's say only that.
+void note_other_machine(const CompareVerbOptions& options, const Environment& environment) {
+  if (options.profile.empty()) return;
+  const std::filesystem::path bundle = sim::find_bundle(options.profile, environment.scenario.profiles);
+  const Json meta = sim::read_bundle(bundle).at("meta");
+  for (const std::string& difference : calibrate::differences_of_machine(meta, options.model.threads)) {
+    fmt::print(stderr, "note: {}\n", difference);
+  }
+}
+
 void run(const CompareVerbOptions& options, const Environment& environment) {
   const sim::Scenario scenario = read_compared(options, environment);
+  note_other_machine(options, environment);
   engine::Model model = open_model(options.model);
   if (model.executor->kv_type() != KvType::bf16) {
     throw ConfigError("--kv-dtype: found fp32; expected bf16: the simulator counts stored bytes as bf16");

@@ -90,9 +90,9 @@ void show(const ProfileOptions& options, const Environment& environment) {
   for (const Json& text : meta.value("disturbances", Json::array())) {
     fmt::print("note: while it was measured, {}\n", text.get<std::string>());
   }
-  if (meta.value("kind", "") == "measured" && meta.contains("plan") && meta["plan"].contains("machine") &&
-      meta["plan"]["machine"] != calibrate::describe_machine()) {
-    fmt::print("note: measured on another machine than this one\n");
+  const int threads = meta.contains("plan") ? meta["plan"].value("threads", 0) : 0;
+  for (const std::string& difference : calibrate::differences_of_machine(meta, threads)) {
+    fmt::print("note: {}\n", difference);
   }
 }
 

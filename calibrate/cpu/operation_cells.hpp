@@ -47,7 +47,7 @@ class LayerWalk {
   void begin(std::uint32_t queries, std::uint32_t keys);
   std::vector<std::int32_t> ids_of(std::uint32_t queries) const;
   std::vector<KvPage> pages_of(std::uint32_t keys) const;
-  double time_on_lane(std::function<void()> work) { return lane_.run(std::move(work)).service_ns; }
+  double time_on_lane(std::function<void()> work);
 
   engine::Executor& executor_;
   ThreadLaneMeter lane_;

@@ -82,6 +82,8 @@ Json cuda_link_part(const Measurements& m, std::vector<FitReport>& fits) {
 }
 
 void amend_host_part(Json& host, const Measurements& m) {
+  // Operations follow one another in streams: the driver's thread is on the way of decisions only, which are below.
+  host.erase("driver");
   const auto set = [&](const char* key, const char* quantity, const char* source) {
     host[key] = whole(must(median_of(m.cells, quantity), quantity));
     host["sources"][key] = source;

@@ -110,6 +110,27 @@ Json describe_machine(const SystemFiles& files) {
   return json;
 }
 
+std::vector<std::string> differences_of_machine(const Json& meta, int threads, const SystemFiles& files) {
+  std::vector<std::string> differences;
+  if (!meta.is_object() || !meta.contains("plan") || !meta["plan"].is_object()) return differences;
+  const Json& plan = meta["plan"];
+  const Json machine = describe_machine(files);
+  const Json measured = plan.value("machine", Json::object());
+  for (const char* key : {"cpu", "cores"}) {
+    if (!measured.contains(key) || measured[key] == machine[key]) continue;
+    differences.push_back(fmt::format("the profile was measured on another machine: its {} is {}, here {}", key,
+                                      measured[key].dump(), machine[key].dump()));
+  }
+  const int cores = machine["cores"].get<int>();
+  const auto threads_of = [cores](int number) { return number == 0 ? cores : number; };
+  const Json measured_threads = plan.value("threads", Json(nullptr));
+  if (measured_threads.is_number_integer() && threads_of(measured_threads.get<int>()) != threads_of(threads)) {
+    differences.push_back(fmt::format("the profile was measured with {} executor threads, here are {}",
+                                      threads_of(measured_threads.get<int>()), threads_of(threads)));
+  }
+  return differences;
+}
+
 Json BlockDevice::to_json() const {
   Json json = {{"name", name.empty() ? "none" : name},
                {"model", model.empty() ? "not shown (virtual disk or file system without one)" : model},

@@ -18,6 +18,10 @@ struct SystemFiles {
 };
 
 /// CPU model, cores, memory, kernel, hypervisor: what makes two machines different.
+/// How this machine differs from the one that `meta`, a bundle's meta.json, was measured on, and from its number of
+/// executor threads (0: as many as cores): a line each, for notes. Empty for a bundle that was not measured.
+std::vector<std::string> differences_of_machine(const Json& meta, int threads, const SystemFiles& files = {});
+
 Json describe_machine(const SystemFiles& files = {});
 
 /// The block device under `path`: name, model, whether it is virtual, rotational, or holds the root file system.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <map>
 
-#include "calibrate/meter/clock.hpp"
 #include "calibrate/meter/statistics.hpp"
 #include "core/base/random.hpp"
 #include "engine/store/store_writer.hpp"
@@ -63,18 +62,22 @@ class DriverCell final : public Cell {
       const std::vector<std::int32_t> suffix = ids_of(geometry, kNumPrefixes + num_served_++, kSuffixTokens);
       prompts.back().ids.insert(prompts.back().ids.end(), suffix.begin(), suffix.end());
     }
-    const engine::DriverWork before = session_->machine().driver_work();
-    SteadyClock clock;
-    std::vector<engine::RequestOutcome> outcomes;
-    const double wall_ns = time_of(clock, [&] { outcomes = session_->serve(prompts, {}); });
-    const engine::DriverWork& after = session_->machine().driver_work();
     Handling handling;
-    for (const engine::RequestOutcome& outcome : outcomes) handling.add(outcome.spans);
-    const auto each = [&](double total) { return total / static_cast<double>(prompts.size()); };
-    return {.values = {each(wall_ns - static_cast<double>((after.waited - before.waited).value)),
-                       each(static_cast<double>(after.operations - before.operations)),
-                       each(static_cast<double>(after.pieces - before.pieces)), median(handling.start_ns),
-                       handling.notice_ns.empty() ? 0 : median(handling.notice_ns)}};
+    Sample sample{.values = {0, 0, 0, 0, 0}};
+    const auto share = 1 / static_cast<double>(prompts.size());
+    engine::SessionCallbacks callbacks;
+    callbacks.on_outcome = [&](const engine::RequestOutcome& outcome) {
+      const engine::DriverWork& work = session_->machine().driver_work();
+      const Nanoseconds busy = std::max(Nanoseconds{0}, outcome.ttft() - work.waited);
+      sample.values[0] += share * static_cast<double>(busy.value);
+      sample.values[1] += share * static_cast<double>(work.operations);
+      sample.values[2] += share * static_cast<double>(work.pieces);
+      handling.add(outcome.spans);
+    };
+    session_->serve(prompts, callbacks);
+    sample.values[3] = median(handling.start_ns);
+    sample.values[4] = handling.notice_ns.empty() ? 0 : median(handling.notice_ns);
+    return sample;
   }
   void finish() override { session_.reset(); }
 

@@ -154,6 +154,7 @@ void RealMachine::begin_request(const Request& request, RequestInput input) {
   entry->views.resize(static_cast<std::size_t>(options_.environment->geometry.num_layers));
   entry->input = std::move(input);
   active_[request.id] = std::move(entry);
+  driver_work_ = {};
 }
 
 std::int32_t RealMachine::first_token_id(std::uint32_t request) { return active(request).checked_token(); }

@@ -72,7 +72,8 @@ struct HeldMemory {
   std::size_t num_open_layers = 0;  // with a workspace
 };
 
-/// What the driver thread has done until now: what its time is divided by when the engine is calibrated.
+/// What the driver thread has done since the latest request began: what its time is divided by when the engine is
+/// calibrated.
 struct DriverWork {
   Nanoseconds waited{0};         // asleep until something was done
   std::uint64_t operations = 0;  // issued

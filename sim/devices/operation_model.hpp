@@ -3,6 +3,7 @@
 // what the roofline grows by from there.
 #pragma once
 
+#include <cmath>
 #include <vector>
 
 #include "core/model/costs.hpp"

@@ -36,7 +36,7 @@ class Calibrate : public testing::Test {
     write_text(folder / "tiny" / "config.json", kTinyConfig);
   }
   std::string command(const std::string& more) const {
-    return "calibrate --quiet --unregistered-buffers --cell-seconds 0.02 --storage " + (folder / "disk").string() +
+    return "calibrate --quiet --unregistered-buffers --cell-seconds 0.01 --storage " + (folder / "disk").string() +
            " --span '64 MiB' --model " + (folder / "tiny").string() + " --out " + (folder / "bundle").string() + " " +
            more;
   }

@@ -86,5 +86,20 @@ TEST(Environment, APathOnTheRootFileSystemIsOnTheSystemDisk) {
   EXPECT_EQ(find_block_device("/proc").name, "");
 }
 
+TEST(Environment, ABundleOfAnotherMachineOrThreadCountIsSaidSoAndMemoryMayGrow) {
+  const FakeMachine machine;
+  Json meta = {{"plan", {{"machine", describe_machine(machine.files())}, {"threads", 0}}}};
+  meta["plan"]["machine"]["memory_total"] = "1 kB";
+  EXPECT_TRUE(differences_of_machine(meta, 0, machine.files()).empty());
+  EXPECT_TRUE(differences_of_machine(meta, 2, machine.files()).empty());  // it has two cores
+  ASSERT_EQ(differences_of_machine(meta, 1, machine.files()).size(), 1u);
+  EXPECT_NE(differences_of_machine(meta, 1, machine.files())[0].find("2 executor threads, here are 1"),
+            std::string::npos);
+  meta["plan"]["machine"]["cpu"] = "Another CPU";
+  EXPECT_NE(differences_of_machine(meta, 0, machine.files())[0].find("\"Another CPU\", here \"Test CPU 9000\""),
+            std::string::npos);
+  EXPECT_TRUE(differences_of_machine({{"kind", "hypothetical"}}, 0, machine.files()).empty());
+}
+
 }  // namespace
 }  // namespace reprefill::calibrate

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "sim/devices/operation_model.hpp"
 #include "sim/devices/profile.hpp"
 #include "tests/support/shared_data.hpp"
 #include "tests/support/temporary_folder.hpp"
@@ -100,6 +101,18 @@ TEST_F(BundleTest, TheDriversCostsAreReadAndResolvedAndADatasheetHasNone) {
   EXPECT_EQ(profile.host.driver, (DriverCosts{Nanoseconds{1}, Nanoseconds{2}, Nanoseconds{3}, Nanoseconds{4}}));
   EXPECT_EQ(profile.resolved["host"]["driver"]["notice_ns"], 4);
   model["host"]["driver"]["notice_ns"] = -1;
+  EXPECT_THROW(read(measured), ConfigError);
+}
+
+TEST_F(BundleTest, ASelectionOnTheHostTakesTimeForEachScore) {
+  model["gpu"] = read_json_file(shipped / "a800-990pro" / "model.json")["gpu"];
+  model["gpu"]["select_per_score_ns"] = 2.5;
+  const Json measured = {{"name", "a800-990pro"}, {"gpu", (folder / "b").string()}};
+  const Profile profile = read(measured);
+  EXPECT_EQ(profile.resolved["gpu"]["select_per_score_ns"], 2.5);
+  EXPECT_EQ(OperationModel(profile.gpu, {}).select(1000), profile.gpu.select_overhead + Nanoseconds{2500});
+  EXPECT_EQ(OperationModel(read("a800-990pro").gpu, {}).select(1000), profile.gpu.select_overhead);
+  model["gpu"]["select_per_score_ns"] = -1;
   EXPECT_THROW(read(measured), ConfigError);
 }
 
