@@ -11,6 +11,9 @@
 
 namespace reprefill::kernels {
 
+// Norms, RoPE and SwiGLU start while the kernel before them in the stream ends, where the device can do that. What does
+// not change from launch to launch (weights, frequencies) is read before that kernel's results are there.
+
 /// out = x * weight / sqrt(mean(x^2, over hidden) + eps), row by row; may run in place (out == x). With `delta`, first
 /// x += delta, rounded to bf16 and written back, as Hugging Face transformers adds residuals.
 /// Source: Zhang & Sennrich 2019, "Root Mean Square Layer Normalization"; eps from the model's config.json.
@@ -20,7 +23,7 @@ struct RmsNorm {
   const BFloat16* weight = nullptr;  // [hidden]
   BFloat16* out = nullptr;           // [num_tokens][hidden]; not x where there is a delta
   std::uint32_t num_tokens = 0;
-  std::uint32_t hidden = 0;  // a multiple of 8
+  std::uint32_t hidden = 0;  // a multiple of 8, at most 32768
   float eps = 1e-6f;
 };
 void launch_rmsnorm(const RmsNorm& arguments, cudaStream_t stream);

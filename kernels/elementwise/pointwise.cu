@@ -14,6 +14,7 @@ dim3 grid_for(std::uint64_t num_vectors) {
 __device__ std::uint64_t vector_idx() { return std::uint64_t{blockIdx.x} * kThreads + threadIdx.x; }
 
 __global__ void __launch_bounds__(kThreads) swiglu_kernel(SwiGlu arguments) {
+  device::wait_for_previous_kernel();
   const std::uint32_t vectors_per_row = arguments.intermediate / kVector;
   const std::uint64_t idx = vector_idx();
   if (idx >= std::uint64_t{arguments.num_tokens} * vectors_per_row) return;
@@ -59,7 +60,8 @@ void launch_swiglu(const SwiGlu& arguments, cudaStream_t stream) {
   if (arguments.num_tokens == 0) return;
   check_shape(arguments.gate_up != nullptr && arguments.out != nullptr, "swiglu: a pointer is null");
   const std::uint64_t num_vectors = std::uint64_t{arguments.num_tokens} * (arguments.intermediate / kVector);
-  device::launch(swiglu_kernel, {.grid = grid_for(num_vectors), .block_threads = kThreads}, stream, arguments);
+  device::launch(swiglu_kernel, {.grid = grid_for(num_vectors), .block_threads = kThreads, .overlaps_previous = true},
+                 stream, arguments);
 }
 
 void launch_add_residual(const AddResidual& arguments, cudaStream_t stream) {

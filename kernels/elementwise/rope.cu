@@ -43,14 +43,17 @@ __global__ void __launch_bounds__(kThreads) rope_append_kernel(RopeAppend argume
   const std::uint64_t row_size = std::uint64_t{num_query_heads + 2 * num_kv_heads} * head_dim;
   const BFloat16* row = arguments.qkv + token * row_size;
   const std::uint32_t own_token = arguments.first_own_token + token;
-  const std::uint32_t first_position =
-      arguments.device_first_position != nullptr ? *arguments.device_first_position : arguments.first_position;
   BFloat16* queries = arguments.queries + std::uint64_t{token} * num_query_heads * head_dim;
   BFloat16* keys = arguments.own_keys + std::uint64_t{own_token} * num_kv_heads * head_dim;
   BFloat16* values = arguments.own_values + std::uint64_t{own_token} * num_kv_heads * head_dim;
 
   const std::uint32_t first = threadIdx.x % vectors * kVector;
+  // A position on the device may be what the kernel before this one writes.
+  if (arguments.device_first_position != nullptr) device::wait_for_previous_kernel();
+  const std::uint32_t first_position =
+      arguments.device_first_position != nullptr ? *arguments.device_first_position : arguments.first_position;
   const Angles turn = angles(arguments, first_position + own_token, first);
+  device::wait_for_previous_kernel();
   for (std::uint32_t head = threadIdx.x / vectors; head < num_query_heads + num_kv_heads; head += kThreads / vectors) {
     const std::uint32_t column = head * head_dim + first;
     const Floats8 a = load_biased(row, arguments.bias, column);
@@ -82,7 +85,8 @@ void launch_rope_append(const RopeAppend& arguments, cudaStream_t stream) {
   check_shape(arguments.qkv != nullptr && arguments.inverse_frequencies != nullptr && arguments.queries != nullptr &&
                   arguments.own_keys != nullptr && arguments.own_values != nullptr,
               "rope_append: a pointer is null");
-  device::launch(rope_append_kernel, {.grid = dim3(arguments.num_tokens), .block_threads = kThreads}, stream,
+  device::launch(rope_append_kernel,
+                 {.grid = dim3(arguments.num_tokens), .block_threads = kThreads, .overlaps_previous = true}, stream,
                  arguments);
 }
 

@@ -140,6 +140,7 @@ Part read_part(const JsonValue& object, const ParamTable<Part>& table) {
     if (sources.key(param.name).as_string().empty()) sources.key(param.name).fail_expected("where the number is from");
     numbers.push_back(param.name);
   }
+  for (const std::string& key : measured_keys<Part>()) numbers.push_back(key);
   sources.refuse_unknown_keys(numbers);
   return part;
 }

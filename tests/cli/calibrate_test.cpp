@@ -130,7 +130,9 @@ TEST(CalibrateInput, WhatCannotBeMeasuredIsRefusedBeforeAnythingIsWritten) {
     EXPECT_EQ(result.exit_code, 2) << arguments;
     EXPECT_THAT(result.output, HasSubstr(message)) << arguments;
   };
+#ifndef REPREFILL_CUDA
   expect_refused("--device cuda --plan", "this build measures no GPU");
+#endif
   expect_refused("--device tpu --plan", "expected \"cpu\" or \"cuda\"");
   expect_refused("--storage /nowhere --plan", "expected an existing folder");
   expect_refused("--model qwen2.5-7c --plan", "qwen2.5-7b");

@@ -57,7 +57,7 @@ class PrefetchDrop : public testing::TestWithParam<PathKind> {
 };
 
 TEST_P(PrefetchDrop, DroppedBytesAreNotReadAndReadPlusDroppedIsWhatWasIssued) {
-  VariantGenerator variants(17);
+  VariantGenerator variants(18);
   Bytes dropped;
   for (int round = 0; round < 30; ++round) {
     Variant variant = variants.next("contiguous_kv");
