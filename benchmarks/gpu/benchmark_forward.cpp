@@ -116,7 +116,7 @@ void time_forward(CudaExecutor& executor, std::uint32_t prefix_tokens, std::uint
       gpu.synchronize(*done);
       if (round < 0) continue;
       wall[i].push_back(std::chrono::duration<double, std::milli>(end - begin).count());
-      device[i].push_back(static_cast<double>(gpu.between(*start, *done).count()) * 1e-6);
+      device[i].push_back(static_cast<double>(gpu.between(*start, *done).value) * 1e-6);
     }
   }
   fmt::print("{} tokens of suffix over {} resident, medians of {}\n\n", suffix_tokens, prefix_tokens, kRounds);
