@@ -1,6 +1,6 @@
 // A Re-Prefill with everything in GPU memory, by the executor alone: what `resident` costs without a pipeline.
 //
-//   benchmark_forward time MODEL [prefix] [suffix]    medians for several amounts of weights that are fetched ahead
+//   benchmark_forward time MODEL [prefix] [suffix]    medians
 //   benchmark_forward logits MODEL FILE [prefix] [suffix] [tokens]
 //                                                     fp32 logits of the first and of greedily decoded tokens into
 //                                                     FILE, ids as JSON on stdout: compare_logits.py reads both
@@ -23,7 +23,6 @@ namespace reprefill::engine {
 namespace {
 
 constexpr std::uint32_t kPageTokens = 16;
-constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 
 std::vector<std::int32_t> random_ids(std::uint32_t count, const char* name) {
   RandomStream random(1, 0, name);
@@ -83,50 +82,32 @@ std::unique_ptr<Sequence> reprefill(CudaExecutor& executor, const ResidentPrefix
   return sequence;
 }
 
-struct Amounts {
-  std::uint64_t by_norms, by_rope, by_swiglu;  // MiB
-};
-constexpr Amounts kAmounts[] = {{0, 0, 0},    {8, 0, 0},    {16, 0, 0},   {0, 0, 8},    {0, 0, 16}, {0, 12, 0},
-                                {0, 25, 0},   {0, 32, 0},   {0, 40, 0},   {4, 25, 4},   {8, 25, 8}, {8, 32, 8},
-                                {16, 25, 16}, {16, 32, 16}, {16, 40, 16}, {24, 32, 24}, {8, 40, 8}};
-
 double median(std::vector<double> values) {
   std::ranges::sort(values);
   return values[values.size() / 2];
 }
 
-/// The amounts in turn, so that the machine's drift meets all of them.
 void time_forward(CudaExecutor& executor, std::uint32_t prefix_tokens, std::uint32_t suffix_tokens) {
   constexpr int kRounds = 21;
   const ResidentPrefix prefix(executor, random_ids(prefix_tokens, "prefix"));
   const std::vector<std::int32_t> suffix = random_ids(suffix_tokens, "suffix");
   Gpu& gpu = *executor.gpu();
-  std::vector<std::vector<double>> wall(std::size(kAmounts)), device(std::size(kAmounts));
+  std::vector<double> wall, device;
   for (int round = -3; round < kRounds; ++round) {
-    for (std::size_t i = 0; i < std::size(kAmounts); ++i) {
-      executor.set_prefetch({.by_norms = Bytes{kAmounts[i].by_norms * kMiB},
-                             .by_rope = Bytes{kAmounts[i].by_rope * kMiB},
-                             .by_swiglu = Bytes{kAmounts[i].by_swiglu * kMiB}});
-      std::int32_t id = -1;
-      const auto begin = std::chrono::steady_clock::now();
-      const GpuEventRef start = gpu.record(executor.stream());
-      const auto sequence = reprefill(executor, prefix, suffix, id);
-      const auto end = std::chrono::steady_clock::now();
-      const GpuEventRef done = gpu.record(executor.stream());
-      gpu.synchronize(*done);
-      if (round < 0) continue;
-      wall[i].push_back(std::chrono::duration<double, std::milli>(end - begin).count());
-      device[i].push_back(static_cast<double>(gpu.between(*start, *done).value) * 1e-6);
-    }
+    std::int32_t id = -1;
+    const auto begin = std::chrono::steady_clock::now();
+    const GpuEventRef start = gpu.record(executor.stream());
+    const auto sequence = reprefill(executor, prefix, suffix, id);
+    const auto end = std::chrono::steady_clock::now();
+    const GpuEventRef done = gpu.record(executor.stream());
+    gpu.synchronize(*done);
+    if (round < 0) continue;
+    wall.push_back(std::chrono::duration<double, std::milli>(end - begin).count());
+    device.push_back(static_cast<double>(gpu.between(*start, *done).value) * 1e-6);
   }
   fmt::print("{} tokens of suffix over {} resident, medians of {}\n\n", suffix_tokens, prefix_tokens, kRounds);
-  fmt::print(
-      "| fetched by norms, RoPE, SwiGLU, MiB | id on the host ms | least ms | GPU ms |\n| --- | ---: | ---: | ---: "
-      "|\n");
-  for (std::size_t i = 0; i < std::size(kAmounts); ++i) {
-    fmt::print("| {} {} {} | {:.3f} | {:.3f} | {:.3f} |\n", kAmounts[i].by_norms, kAmounts[i].by_rope,
-               kAmounts[i].by_swiglu, median(wall[i]), std::ranges::min(wall[i]), median(device[i]));
-  }
+  fmt::print("| id on the host ms | least ms | GPU ms |\n| ---: | ---: | ---: |\n| {:.3f} | {:.3f} | {:.3f} |\n",
+             median(wall), std::ranges::min(wall), median(device));
 }
 
 void write_logits(CudaExecutor& executor, const char* path, std::uint32_t prefix_tokens, std::uint32_t suffix_tokens,

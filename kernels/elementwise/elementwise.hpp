@@ -7,7 +7,6 @@
 #include <cstdint>
 
 #include "core/base/bfloat16.hpp"
-#include "kernels/base/next_reads.hpp"
 #include "kernels/base/stream.hpp"
 
 namespace reprefill::kernels {
@@ -26,7 +25,6 @@ struct RmsNorm {
   std::uint32_t num_tokens = 0;
   std::uint32_t hidden = 0;  // a multiple of 8, at most 32768
   float eps = 1e-6f;
-  NextReads next = {};  // of the kernel after this one
 };
 void launch_rmsnorm(const RmsNorm& arguments, cudaStream_t stream);
 void rmsnorm_reference(const RmsNorm& arguments);
@@ -47,8 +45,7 @@ struct RopeAppend {
   const std::uint32_t* device_first_position = nullptr;  // read when the kernel runs, in place of first_position
   int num_query_heads = 0;
   int num_kv_heads = 0;
-  int head_dim = 0;     // 64 or 128
-  NextReads next = {};  // of the kernel after this one
+  int head_dim = 0;  // 64 or 128
 };
 void launch_rope_append(const RopeAppend& arguments, cudaStream_t stream);
 void rope_append_reference(const RopeAppend& arguments);
@@ -59,7 +56,6 @@ struct SwiGlu {
   BFloat16* out = nullptr;            // [num_tokens][intermediate]
   std::uint32_t num_tokens = 0;
   std::uint32_t intermediate = 0;  // a multiple of 8
-  NextReads next = {};             // of the kernel after this one
 };
 void launch_swiglu(const SwiGlu& arguments, cudaStream_t stream);
 void swiglu_reference(const SwiGlu& arguments);

@@ -1,4 +1,3 @@
-#include "kernels/base/next_reads.cuh"
 #include "kernels/elementwise/elementwise.hpp"
 #include "kernels/elementwise/vectors.cuh"
 
@@ -24,7 +23,6 @@ __device__ float block_sum(float value) {
 
 template <unsigned kThreads>
 __global__ void __launch_bounds__(kThreads) rmsnorm_kernel(RmsNorm arguments) {
-  device::fetch_next(arguments.next);
   const std::uint64_t row = std::uint64_t{blockIdx.x} * arguments.hidden;
   const auto column = [](unsigned i) { return (i * kThreads + threadIdx.x) * kVector; };
   Floats8 weights[kHeld], values[kHeld];
@@ -76,7 +74,6 @@ void launch_rmsnorm(const RmsNorm& arguments, cudaStream_t stream) {
   if (arguments.num_tokens == 0) return;
   check_shape(arguments.x != nullptr && arguments.out != nullptr, "rmsnorm: x or out is null");
   check_shape(arguments.delta == nullptr || arguments.out != arguments.x, "rmsnorm: out is x, which delta is added to");
-  check_next_reads(arguments.next);
   if (arguments.hidden <= 256 * kHeld * kVector)
     launch<256>(arguments, stream);
   else

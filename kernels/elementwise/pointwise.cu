@@ -1,4 +1,3 @@
-#include "kernels/base/next_reads.cuh"
 #include "kernels/elementwise/elementwise.hpp"
 #include "kernels/elementwise/vectors.cuh"
 
@@ -15,7 +14,6 @@ dim3 grid_for(std::uint64_t num_vectors) {
 __device__ std::uint64_t vector_idx() { return std::uint64_t{blockIdx.x} * kThreads + threadIdx.x; }
 
 __global__ void __launch_bounds__(kThreads) swiglu_kernel(SwiGlu arguments) {
-  device::fetch_next(arguments.next);
   device::wait_for_previous_kernel();
   const std::uint32_t vectors_per_row = arguments.intermediate / kVector;
   const std::uint64_t idx = vector_idx();
@@ -61,7 +59,6 @@ void launch_swiglu(const SwiGlu& arguments, cudaStream_t stream) {
               "swiglu: intermediate {} is not a positive multiple of {}", arguments.intermediate, kVector);
   if (arguments.num_tokens == 0) return;
   check_shape(arguments.gate_up != nullptr && arguments.out != nullptr, "swiglu: a pointer is null");
-  check_next_reads(arguments.next);
   const std::uint64_t num_vectors = std::uint64_t{arguments.num_tokens} * (arguments.intermediate / kVector);
   device::launch(swiglu_kernel, {.grid = grid_for(num_vectors), .block_threads = kThreads, .overlaps_previous = true},
                  stream, arguments);

@@ -1,4 +1,3 @@
-#include "kernels/base/next_reads.cuh"
 #include "kernels/elementwise/elementwise.hpp"
 #include "kernels/elementwise/vectors.cuh"
 
@@ -36,7 +35,6 @@ __device__ Angles angles(const RopeAppend& arguments, std::uint32_t position, st
 }
 
 __global__ void __launch_bounds__(kThreads) rope_append_kernel(RopeAppend arguments) {
-  device::fetch_next(arguments.next);
   const std::uint32_t token = blockIdx.x;
   const auto head_dim = static_cast<std::uint32_t>(arguments.head_dim);
   const auto num_query_heads = static_cast<std::uint32_t>(arguments.num_query_heads);
@@ -87,7 +85,6 @@ void launch_rope_append(const RopeAppend& arguments, cudaStream_t stream) {
   check_shape(arguments.qkv != nullptr && arguments.inverse_frequencies != nullptr && arguments.queries != nullptr &&
                   arguments.own_keys != nullptr && arguments.own_values != nullptr,
               "rope_append: a pointer is null");
-  check_next_reads(arguments.next);
   device::launch(rope_append_kernel,
                  {.grid = dim3(arguments.num_tokens), .block_threads = kThreads, .overlaps_previous = true}, stream,
                  arguments);

@@ -1,21 +1,6 @@
 // The warp-wide matrix instructions, as PTX ISA 8.0 sections 9.7.14.5 (mma.m16n8k16, ldmatrix) place their elements.
 #include "kernels/emulation/device_emulation.hpp"
 
-namespace reprefill::kernels::emulation {
-namespace {
-
-PrefetchLog* prefetch_log = nullptr;
-
-}  // namespace
-
-PrefetchLog::PrefetchLog() {
-  REPREFILL_CHECK(prefetch_log == nullptr, "two logs of prefetches");
-  prefetch_log = this;
-}
-PrefetchLog::~PrefetchLog() { prefetch_log = nullptr; }
-
-}  // namespace reprefill::kernels::emulation
-
 namespace reprefill::kernels::device {
 namespace {
 
@@ -94,16 +79,6 @@ void load_matrices_transposed(std::uint32_t (&out)[4], const void* row) {
 void multiply_add(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
   MultiplyAdd operand{c, a, {b0, b1}};
   emulation::warp_collective(&operand, &run_multiply_add);
-}
-
-void prefetch_l2(const std::byte* from, std::uint32_t bytes) {
-  REPREFILL_CHECK(std::bit_cast<std::uintptr_t>(from) % 16 == 0 && bytes % 16 == 0,
-                  "a prefetch is not aligned to 16 bytes");
-  for (std::uint32_t i = 0; i < bytes; i += 16) {
-    static_cast<void>(*reinterpret_cast<const volatile std::uint64_t*>(from + i));
-    static_cast<void>(*reinterpret_cast<const volatile std::uint64_t*>(from + i + 8));
-  }
-  if (emulation::prefetch_log != nullptr) emulation::prefetch_log->ranges.push_back({from, bytes});
 }
 
 }  // namespace reprefill::kernels::device

@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
-#include <vector>
 
 #include "core/base/bfloat16.hpp"
 #include "core/base/error.hpp"
@@ -98,20 +97,6 @@ T shuffle(std::uint32_t lanes, T value, unsigned source_lane) {
 
 inline unsigned lane() { return thread_index().x % 32; }
 
-/// What kernels ask the L2 cache to fetch, while it lives; one at a time.
-class PrefetchLog {
- public:
-  struct Range {
-    const std::byte* from;
-    std::uint32_t bytes;
-  };
-  PrefetchLog();
-  ~PrefetchLog();
-  PrefetchLog(const PrefetchLog&) = delete;
-  PrefetchLog& operator=(const PrefetchLog&) = delete;
-  std::vector<Range> ranges;
-};
-
 }  // namespace emulation
 
 template <typename T>
@@ -194,9 +179,6 @@ template <typename T>
 const T* load_pointer(const T* const* from) {
   return *from;
 }
-
-/// Reads what is to be fetched, so that sanitizers see it.
-void prefetch_l2(const std::byte* from, std::uint32_t bytes);
 
 void load_matrices(std::uint32_t (&out)[4], const void* row);
 void load_matrices_transposed(std::uint32_t (&out)[4], const void* row);

@@ -3,13 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <vector>
 
-#include "kernels/base/kernel_error.hpp"
-#include "kernels/base/next_reads.cuh"
 #include "kernels/base/tiles.cuh"
-#include "kernels/elementwise/elementwise.hpp"
 
 namespace reprefill::kernels::emulation {
 namespace {
@@ -120,80 +116,6 @@ TEST(EmulatedDevice, MatrixFragmentsMultiplyAsAMatrixProduct) {
       EXPECT_EQ(c[i], static_cast<float>(row * 16 + column + 4) + 0.5f);
     }
   });
-}
-
-/// How often each byte was asked for; fails where a range lies outside.
-std::vector<int> times_fetched(const PrefetchLog& log, const std::vector<std::byte>& memory) {
-  std::vector<int> times(memory.size());
-  for (const PrefetchLog::Range& range : log.ranges) {
-    for (std::uint32_t i = 0; i < range.bytes; ++i)
-      ++times.at(static_cast<std::size_t>(range.from + i - memory.data()));
-  }
-  return times;
-}
-
-TEST(NextReads, EveryByteIsFetchedOnceByGridsOfAnySize) {
-  for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{16}, std::uint64_t{device::kFetchBytes},
-                                    std::uint64_t{40 * device::kFetchBytes + 48}}) {
-    const std::vector<std::byte> memory(bytes + 16);
-    for (const unsigned blocks : {1u, 3u, 70u}) {
-      PrefetchLog log;
-      run_grid({.blocks = {blocks, 1, 1}, .block_threads = 32},
-               [&] { device::fetch_next({.data = memory.data(), .bytes = bytes}); });
-      std::vector<int> expected(memory.size(), 1);
-      std::fill(expected.begin() + static_cast<std::ptrdiff_t>(bytes), expected.end(), 0);
-      EXPECT_EQ(times_fetched(log, memory), expected) << bytes << " " << blocks;
-    }
-  }
-}
-
-TEST(NextReads, KernelsFetchWhatTheyAreToldAndComputeTheSame) {
-  constexpr std::uint32_t kSize = 64;
-  const std::vector<BFloat16> weight(kSize, BFloat16::round(0.5f));
-  const std::vector<std::byte> upcoming(3 * device::kFetchBytes);
-  const auto run = [&](NextReads next) {
-    std::vector<BFloat16> x(2 * kSize, BFloat16::round(3.0f)), out(2 * kSize), activated(kSize);
-    std::vector<BFloat16> queries(kSize), keys(kSize), values(kSize);
-    const std::vector<BFloat16> qkv(3 * kSize, BFloat16::round(1.5f));
-    const std::vector<float> frequencies(kSize / 2, 0.25f);
-    launch_rmsnorm(
-        {.x = x.data(), .weight = weight.data(), .out = out.data(), .num_tokens = 2, .hidden = kSize, .next = next},
-        nullptr);
-    launch_swiglu(
-        {.gate_up = out.data(), .out = activated.data(), .num_tokens = 1, .intermediate = kSize, .next = next},
-        nullptr);
-    launch_rope_append({.qkv = qkv.data(),
-                        .inverse_frequencies = frequencies.data(),
-                        .queries = queries.data(),
-                        .own_keys = keys.data(),
-                        .own_values = values.data(),
-                        .num_tokens = 1,
-                        .first_position = 3,
-                        .num_query_heads = 1,
-                        .num_kv_heads = 1,
-                        .head_dim = 64,
-                        .next = next},
-                       nullptr);
-    out.insert(out.end(), activated.begin(), activated.end());
-    for (const auto* part : {&queries, &keys, &values}) out.insert(out.end(), part->begin(), part->end());
-    return out;
-  };
-  const std::vector<BFloat16> plain = run({});
-  PrefetchLog log;
-  EXPECT_EQ(run({.data = upcoming.data(), .bytes = upcoming.size()}), plain);
-  EXPECT_EQ(times_fetched(log, upcoming), std::vector<int>(upcoming.size(), 3)) << "once by each of three kernels";
-}
-
-TEST(NextReads, WhatIsNotAlignedIsRefused) {
-  const std::vector<BFloat16> weight(8), gate_up(16);
-  std::vector<BFloat16> out(8);
-  const auto launch = [&](NextReads next) {
-    launch_swiglu({.gate_up = gate_up.data(), .out = out.data(), .num_tokens = 1, .intermediate = 8, .next = next},
-                  nullptr);
-  };
-  EXPECT_THROW(launch({.data = weight.data(), .bytes = 8}), ShapeError);
-  EXPECT_THROW(launch({.data = reinterpret_cast<const std::byte*>(weight.data()) + 2, .bytes = 16}), ShapeError);
-  EXPECT_THROW(launch({.data = nullptr, .bytes = 16}), ShapeError);
 }
 
 }  // namespace

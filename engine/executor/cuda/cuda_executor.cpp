@@ -220,34 +220,21 @@ struct CudaExecutor::Impl {
                               stream);
   }
 
-  void normalise(BFloat16* hidden, const BFloat16* weight, std::uint32_t num_tokens, kernels::NextReads next = {}) {
+  void normalise(BFloat16* hidden, const BFloat16* weight, std::uint32_t num_tokens) {
     kernels::launch_rmsnorm({.x = hidden,
                              .weight = weight,
                              .out = normed,
                              .num_tokens = num_tokens,
                              .hidden = widths.hidden,
-                             .eps = static_cast<float>(checkpoint.config().rms_norm_eps),
-                             .next = next},
+                             .eps = static_cast<float>(checkpoint.config().rms_norm_eps)},
                             stream);
-  }
-
-  /// Weights [from, from + most bytes), but not beyond `end`.
-  kernels::NextReads upcoming(const BFloat16* from, const BFloat16* end, Bytes most, std::uint32_t num_rows) const {
-    if (num_rows > prefetch.most_rows || from >= end) return {};
-    const auto left = static_cast<std::uint64_t>(end - from) * sizeof(BFloat16);
-    return {.data = from, .bytes = std::min(left, most.value) / 16 * 16};
-  }
-  /// Where the weights end that RoPE has brought in.
-  const BFloat16* fetched_by_rope(const GpuLayerWeights& layer) const {
-    return layer.output + prefetch.by_rope.value / 16 * 8;
   }
 
   void project(CudaSequence& sequence, int layer_idx, OwnRange range) {
     sequence.progress().project(range, layer_idx);
     if (layer_idx == 0) embed(sequence, range);
     const GpuLayerWeights& layer = weights.layer(layer_idx);
-    normalise(sequence.hidden(range.first), layer.input_norm, range.count,
-              upcoming(layer.qkv, layer.qkv_bias, prefetch.by_norms, range.count));
+    normalise(sequence.hidden(range.first), layer.input_norm, range.count);
     gpu->multiply({.weights = layer.qkv,
                    .input = normed,
                    .out = qkv,
@@ -264,9 +251,8 @@ struct CudaExecutor::Impl {
   /// `position`: where the first own token would stand. The products' rows begin with token `first_row`.
   void rotate(CudaSequence& sequence, int layer_idx, std::uint32_t first_row, OwnRange range, std::uint32_t position) {
     if (range.count == 0) return;
-    const GpuLayerWeights& layer = weights.layer(layer_idx);
     kernels::launch_rope_append({.qkv = qkv + std::size_t{range.first - first_row} * widths.qkv,
-                                 .bias = layer.qkv_bias,
+                                 .bias = weights.layer(layer_idx).qkv_bias,
                                  .inverse_frequencies = inverse_frequencies.data(),
                                  .attention_scaling = rope.attention_scaling(),
                                  .queries = sequence.queries(range.first),
@@ -277,8 +263,7 @@ struct CudaExecutor::Impl {
                                  .first_position = position,
                                  .num_query_heads = geometry.num_query_heads,
                                  .num_kv_heads = geometry.num_kv_heads,
-                                 .head_dim = geometry.head_dim,
-                                 .next = upcoming(layer.output, layer.down, prefetch.by_rope, range.count)},
+                                 .head_dim = geometry.head_dim},
                                 stream);
   }
 
@@ -312,8 +297,7 @@ struct CudaExecutor::Impl {
   }
 
   void feed_forward(BFloat16* hidden, const GpuLayerWeights& layer, std::uint32_t num_tokens) {
-    normalise(hidden, layer.post_attention_norm, num_tokens,
-              upcoming(std::max(layer.gate_up, fetched_by_rope(layer)), layer.down, prefetch.by_norms, num_tokens));
+    normalise(hidden, layer.post_attention_norm, num_tokens);
     gpu->multiply({.weights = layer.gate_up,
                    .input = normed,
                    .out = gate_up,
@@ -321,12 +305,8 @@ struct CudaExecutor::Impl {
                    .inputs = widths.hidden,
                    .outputs = 2 * widths.intermediate},
                   stream);
-    kernels::launch_swiglu({.gate_up = gate_up,
-                            .out = activated,
-                            .num_tokens = num_tokens,
-                            .intermediate = widths.intermediate,
-                            .next = upcoming(layer.down, layer.end, prefetch.by_swiglu, num_tokens)},
-                           stream);
+    kernels::launch_swiglu(
+        {.gate_up = gate_up, .out = activated, .num_tokens = num_tokens, .intermediate = widths.intermediate}, stream);
     gpu->multiply({.weights = layer.down,
                    .input = activated,
                    .out = hidden,
@@ -346,7 +326,6 @@ struct CudaExecutor::Impl {
   const ModelGeometry& geometry;
   Widths widths;
   Rope rope;
-  WeightPrefetch prefetch;
   std::unique_ptr<Gpu> gpu;
   cudaStream_t stream;
   GpuWeights weights;
@@ -419,12 +398,10 @@ void CudaExecutor::Impl::score_block(CudaSequence& sequence, kernels::ScoreChunk
 void CudaExecutor::Impl::next_token(CudaSequence& sequence, std::int32_t& id) {
   const std::uint32_t last = sequence.num_own_tokens() - 1;
   sequence.progress().check_finished({last, 1}, geometry.num_layers);
-  const BFloat16* head = weights.lm_head();
-  normalise(sequence.hidden(last), weights.final_norm(), 1,
-            upcoming(head, head + std::size_t{widths.vocab} * widths.hidden, prefetch.by_norms, 1));
+  normalise(sequence.hidden(last), weights.final_norm(), 1);
   if (!sequence.last_logits) sequence.last_logits = blocks.take(Bytes{widths.vocab * sizeof(float)});
   auto* logits = reinterpret_cast<float*>(sequence.last_logits.get());
-  gpu->multiply({.weights = head,
+  gpu->multiply({.weights = weights.lm_head(),
                  .input = normed,
                  .out = logits,
                  .out_is_fp32 = true,
@@ -444,7 +421,6 @@ void CudaExecutor::Impl::next_token(CudaSequence& sequence, std::int32_t& id) {
 CudaExecutor::CudaExecutor(const Checkpoint& checkpoint, std::unique_ptr<Gpu> gpu)
     : impl_(std::make_unique<Impl>(checkpoint, std::move(gpu))) {}
 CudaExecutor::~CudaExecutor() = default;
-void CudaExecutor::set_prefetch(const WeightPrefetch& prefetch) { impl_->prefetch = prefetch; }
 
 std::unique_ptr<Sequence> CudaExecutor::begin(std::span<const std::int32_t> own_ids, std::uint32_t first_position,
                                               PositionGap gap) {

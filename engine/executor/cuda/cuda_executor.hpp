@@ -13,15 +13,6 @@ struct GpuMemoryPlan {
 };
 GpuMemoryPlan plan_gpu_memory(const Checkpoint& checkpoint);
 
-/// How much of the weights that are read next the kernels between the products bring into the L2 cache: memory has
-/// nothing else to do then. Chosen on an H100 (50 MB of L2): docs/performance.md. Results do not depend on it.
-struct WeightPrefetch {
-  Bytes by_norms{std::uint64_t{8} << 20};   // of the product that follows
-  Bytes by_rope{std::uint64_t{32} << 20};   // from the output product on, past it where there is room, during attention
-  Bytes by_swiglu{std::uint64_t{8} << 20};  // of the product that follows
-  std::uint32_t most_rows = 256;            // beyond, products are bound by arithmetic
-};
-
 /// Same results as the CPU executor but for rounding: hidden states and activations are bf16 between operations, as in
 /// Hugging Face transformers. Bit-identical from run to run within one process.
 /// Everything is submitted to one stream. Throws ConfigError for shapes that the kernels do not have (head_dim other
@@ -52,8 +43,6 @@ class CudaExecutor final : public Executor {
   const Checkpoint& checkpoint() const override;
   KvType kv_type() const override { return KvType::bf16; }
   std::string describe() const override;
-  /// Of what is submitted from now on.
-  void set_prefetch(const WeightPrefetch& prefetch);
 
  private:
   struct Impl;

@@ -140,7 +140,6 @@ GpuWeights::GpuWeights(Gpu& gpu, const Checkpoint& checkpoint)
                        .output = loader.load({&layer.o_weight}),
                        .gate_up = loader.load({&layer.gate_weight, &layer.up_weight}),
                        .down = loader.load({&layer.down_weight})});
-    layers_.back().end = layers_.back().down + num_elements(layer.down_weight);
   }
   final_norm_ = loader.load({&checkpoint.final_norm()});
   lm_head_ = is_tied(checkpoint) ? embedding_ : loader.load({&checkpoint.lm_head()});

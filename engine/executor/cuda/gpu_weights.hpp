@@ -8,7 +8,6 @@
 
 namespace reprefill::engine {
 
-/// In the order that a forward pass reads them, one behind the other in memory.
 struct GpuLayerWeights {
   const BFloat16* input_norm = nullptr;  // [hidden]
   const BFloat16* post_attention_norm = nullptr;
@@ -17,7 +16,6 @@ struct GpuLayerWeights {
   const BFloat16* output = nullptr;    // [hidden][query heads * head_dim]
   const BFloat16* gate_up = nullptr;   // [2 * intermediate][hidden]: gate, then up
   const BFloat16* down = nullptr;      // [hidden][intermediate]
-  const BFloat16* end = nullptr;       // of `down`
 };
 
 class GpuWeights {

@@ -203,19 +203,6 @@ TEST_P(GpuModels, TheSameCallsGiveTheSameBits) {
   EXPECT_EQ(last_logits(*gpu_, *prefill(*gpu_, tokens)), first);
 }
 
-/// On the emulated device fetches read what they are told to, and sanitizers see it.
-TEST_P(GpuModels, WhatIsFetchedAheadChangesNoBit) {
-  const auto tokens = ids(70);
-  gpu_->set_prefetch({.by_norms = Bytes{0}, .by_rope = Bytes{0}, .by_swiglu = Bytes{0}});
-  const std::vector<float> none = last_logits(*gpu_, *prefill(*gpu_, tokens));
-  for (const std::uint64_t bytes : {std::uint64_t{24}, std::uint64_t{5000}, std::uint64_t{1} << 40}) {
-    gpu_->set_prefetch({.by_norms = Bytes{bytes}, .by_rope = Bytes{bytes}, .by_swiglu = Bytes{bytes}});
-    EXPECT_EQ(last_logits(*gpu_, *prefill(*gpu_, tokens)), none) << bytes;
-  }
-  gpu_->set_prefetch({.most_rows = 69});
-  EXPECT_EQ(last_logits(*gpu_, *prefill(*gpu_, tokens)), none);
-}
-
 TEST_P(GpuModels, TwoRequestsDoNotDisturbEachOther) {
   const auto tokens = ids(50);
   const std::vector<float> alone = last_logits(*gpu_, *prefill(*gpu_, tokens));
