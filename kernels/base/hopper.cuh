@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/base/primitives.cuh"
+#include "kernels/base/tiles.cuh"
 
 namespace reprefill::kernels::device::hopper {
 
@@ -199,6 +200,39 @@ __device__ __forceinline__ void pin(float (&registers)[kTiles][4]) {
   for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) asm volatile("" : "+f"(registers[n][i])::"memory");
+  }
+}
+
+/// Which of a block's rows this lane holds of its warpgroup's accumulators: the upper half of the warp's, or the lower.
+__device__ __forceinline__ int row_in_block(int warpgroup, int half) {
+  return warpgroup * kWarpgroupRows + warp_idx() % kTileWarps * 16 + half * 8 + lane_idx() / 4;
+}
+
+/// Masks the columns whose flag is 0.
+template <int kTiles>
+__device__ __forceinline__ void mask_dropped(float (&logits)[kTiles][4], const std::uint8_t* kept) {
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      if (kept[fragment_column(n, i)] == 0) logits[n][i] = logits[n][i + 2] = -INFINITY;
+    }
+  }
+}
+
+/// Masks columns from first_key on that the lane's two rows do not see: keys from visible[half] on. Later rows of a
+/// warp see no fewer than earlier ones.
+template <int kTiles>
+__device__ __forceinline__ void mask_unseen(float (&logits)[kTiles][4], std::uint32_t first_key,
+                                            const std::uint32_t (&visible)[2]) {
+  if (first_key + 8 * kTiles <= __shfl_sync(kAllLanes, visible[0], 0)) return;
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const std::uint32_t key = first_key + static_cast<std::uint32_t>(fragment_column(n, i));
+      if (key >= visible[i >> 1]) logits[n][i] = -INFINITY;
+    }
   }
 }
 

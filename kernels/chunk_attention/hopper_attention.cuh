@@ -183,9 +183,7 @@ class HopperAttentionBlock {
   // ---- the warpgroups that multiply ----
 
   __device__ __forceinline__ std::uint32_t row_of(int warpgroup, int half) const {
-    const int warp = device::warp_idx() % device::kTileWarps;
-    return first_row_ + static_cast<std::uint32_t>(warpgroup * device::hopper::kWarpgroupRows + warp * 16 + half * 8 +
-                                                   device::lane_idx() / 4);
+    return first_row_ + static_cast<std::uint32_t>(device::hopper::row_in_block(warpgroup, half));
   }
   /// One past the last key that a row sees.
   __device__ __forceinline__ std::uint32_t visible(std::uint32_t row) const {
@@ -297,25 +295,8 @@ class HopperAttentionBlock {
   }
 
   __device__ __forceinline__ void mask(float (&logits)[kNTiles][4], std::uint32_t first_key, int stage) const {
-    if constexpr (kMasked) {
-#pragma unroll
-      for (int n = 0; n < kNTiles; ++n) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          if (kept(stage)[device::fragment_column(n, i)] == 0) logits[n][i] = logits[n][i + 2] = -INFINITY;
-        }
-      }
-    }
-    // Later rows see no fewer keys: the warp's first row has lane 0's.
-    if (first_key + kTileKeys <= __shfl_sync(device::kAllLanes, visible_[0], 0)) return;
-#pragma unroll
-    for (int n = 0; n < kNTiles; ++n) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const std::uint32_t key = first_key + static_cast<std::uint32_t>(device::fragment_column(n, i));
-        if (key >= visible_[i >> 1]) logits[n][i] = -INFINITY;
-      }
-    }
+    if constexpr (kMasked) device::hopper::mask_dropped(logits, kept(stage));
+    device::hopper::mask_unseen(logits, first_key, visible_);
   }
 
   /// Logits to probabilities, relative to the rows' maximum so far; `rescale` brings earlier outputs to it.
