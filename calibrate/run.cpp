@@ -102,7 +102,7 @@ class PlanRun {
         options_(options),
         journal_(options.out / "raw", plan.to_json(), options.mode),
         scratch_(options.out / "scratch"),
-        progress_("calibrate", costs_of(plan), options.progress) {}
+        progress_("calibrate", costs_of(plan), options.progress, "parts") {}
 
   Measurements run() {
     const Nanoseconds start = clock_.now();

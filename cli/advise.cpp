@@ -46,7 +46,7 @@ void run(AdviseVerbOptions options, const Environment& environment) {
   const sim::InterruptGuard interrupt;
   record::ResultFolder folder(options.out, study::advise_resolved(inputs, options.advise), mode);
   Progress progress("advise", std::vector<double>(study::num_advise_trials(options.advise), 1.0),
-                    options.quiet ? ProgressMode::quiet : ProgressMode::automatic);
+                    options.quiet ? ProgressMode::quiet : ProgressMode::automatic, "trials");
   if (options.advise.runner.jobs == 0) options.advise.runner.jobs = sim::num_usable_cores();
   options.advise.runner.interrupted = &interrupt.flag();
   options.advise.runner.on_trial = [&](std::size_t trial) { progress.done(trial); };

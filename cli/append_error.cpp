@@ -35,7 +35,7 @@ void run(const AppendOptions& options) {
   const std::vector<engine::Prompt> turns = engine::read_prompts(options.turns, *model.tokenizer, 1);
   std::vector<double> costs(turns.size());
   for (std::size_t i = 0; i < costs.size(); ++i) costs[i] = static_cast<double>(i + 1);
-  Progress progress("append-error", costs, ProgressMode::automatic);
+  Progress progress("append-error", costs, ProgressMode::automatic, "turns");
   std::size_t done = 0;
   const std::vector<study::TurnError> errors =
       study::measure_append_error(model, turns, wanted, [&](const study::TurnError&) { progress.done(done++); });

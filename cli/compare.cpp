@@ -59,7 +59,7 @@ void run(const CompareVerbOptions& options, const Environment& environment) {
   wanted.work_folder = options.work.empty() ? out / "work" : std::filesystem::path(options.work);
   wanted.interrupted = &interrupt.flag();
   Progress progress("compare", std::vector<double>(study::num_engine_runs(scenario, wanted), 1.0),
-                    options.quiet ? ProgressMode::quiet : ProgressMode::automatic);
+                    options.quiet ? ProgressMode::quiet : ProgressMode::automatic, "runs");
   wanted.on_run = [&](std::size_t done) { progress.done(done - 1); };
   wanted.on_prefix = [&](std::size_t done, std::size_t all) {
     if (!options.quiet) fmt::print(stderr, "storing prefixes: {} of {}\n", done, all);

@@ -84,7 +84,7 @@ void run(const EvalVerbOptions& options) {
   const WorkFolder work(options.work);
   const sim::InterruptGuard interrupt;
   Progress progress("eval", std::vector<double>((variants.size() + 1) * task.size(), 1.0),
-                    options.quiet ? ProgressMode::quiet : ProgressMode::automatic);
+                    options.quiet ? ProgressMode::quiet : ProgressMode::automatic, "answers");
   const study::EvalResult result = study::evaluate(
       model, task, variants,
       {.scoring = choice_of<study::Scoring>(options.scoring, "--scoring"),

@@ -93,7 +93,7 @@ void list(const StoreOptions& options) {
 void verify(const StoreOptions& options) {
   const engine::StoreScan scan = engine::scan_store(options.store);
   Progress progress("store verify", engine::verify_costs(scan),
-                    options.quiet ? ProgressMode::quiet : ProgressMode::automatic);
+                    options.quiet ? ProgressMode::quiet : ProgressMode::automatic, "files");
   const engine::VerifyReport report = engine::verify_store(
       scan, options.repair ? engine::Repair::yes : engine::Repair::no, [&](std::size_t file) { progress.done(file); });
   std::size_t num_open = 0;

@@ -58,7 +58,7 @@ void run(const BuildOptions& options) {
     ids.push_back(prefix.ids.empty() ? model.tokenizer->encode(prefix.text) : prefix.ids);
     costs.push_back(static_cast<double>(ids.back().size()));
   }
-  Progress progress("store", costs, options.quiet ? ProgressMode::quiet : ProgressMode::automatic);
+  Progress progress("store", costs, options.quiet ? ProgressMode::quiet : ProgressMode::automatic, "prefixes");
   TextTable table({"prefix", "tokens", "stored", "computed now"});
   for (std::size_t i = 0; i < prefixes.size(); ++i) {
     const engine::BuiltPrefix built = engine::build_prefix(*model.executor, writer, ids[i]);

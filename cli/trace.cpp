@@ -78,7 +78,7 @@ void convert(const TraceOptions& options) {
       plain_words(engine::Tokenizer::open(options.tokenizer), options.tokenizer, kFewestWords);
   std::vector<double> costs;
   for (const traces::TraceRequest& request : trace.requests()) costs.push_back(request.input_tokens);
-  Progress progress("trace convert", costs, ProgressMode::automatic);
+  Progress progress("trace convert", costs, ProgressMode::automatic, "requests");
   write_vllm_dataset(trace, words, options.out, [&](std::size_t done) { progress.done(done - 1); });
   fmt::print(
       "{}: {} requests; arrival times are not part of this format. Use: vllm bench serve --dataset-name custom "

@@ -27,8 +27,9 @@ std::vector<double> weights_of(std::vector<double> costs) {
 
 }  // namespace
 
-Progress::Progress(std::string title, std::vector<double> costs, ProgressMode mode, std::FILE* out)
+Progress::Progress(std::string title, std::vector<double> costs, ProgressMode mode, std::string items, std::FILE* out)
     : title_(std::move(title)),
+      items_(std::move(items)),
       costs_(weights_of(std::move(costs))),
       shares_(costs_.size(), 0.0),
       total_(std::accumulate(costs_.begin(), costs_.end(), 0.0)),
@@ -66,7 +67,7 @@ std::string Progress::text(double elapsed_s) const {
   // Sums of shares may be off in their last bits.
   const bool all_done = num_done_ == costs_.size();
   const double share = all_done || total_ <= 0 ? 1.0 : std::min(1.0, finished_ / total_);
-  std::string text = fmt::format("{}: {}/{} points, {:.0f} %, {}", title_, num_done_, costs_.size(), 100 * share,
+  std::string text = fmt::format("{}: {}/{} {}, {:.0f} %, {}", title_, num_done_, costs_.size(), items_, 100 * share,
                                  duration_text(elapsed_s));
   if (share > 0 && !all_done) {
     text += fmt::format(", about {} left", duration_text(elapsed_s * (1 - share) / share));

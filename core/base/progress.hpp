@@ -14,7 +14,9 @@ enum class ProgressMode { automatic, quiet };
 /// line; elsewhere it prints a line every ten seconds.
 class Progress {
  public:
-  Progress(std::string title, std::vector<double> costs, ProgressMode mode, std::FILE* out = stderr);
+  /// `items`: what is counted, in the plural.
+  Progress(std::string title, std::vector<double> costs, ProgressMode mode, std::string items = "points",
+           std::FILE* out = stderr);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -30,7 +32,7 @@ class Progress {
   void redraw_if_due();
   void print(bool last);
 
-  std::string title_;
+  std::string title_, items_;
   std::vector<double> costs_;
   std::vector<double> shares_;  // of each item, done so far
   double total_ = 0;

@@ -91,7 +91,7 @@ class Synthesis {
       : options_(options), writer_(folder, synthetic_manifest(options), write) {
     const Bytes all = bytes_of(options, manifest());
     check_free_space(folder, writer_.store().num_segments() > 0 ? subtract_present(all) : all);
-    progress_.emplace("store synthesize", std::vector<double>(options.num_prefixes, 1.0), options.progress);
+    progress_.emplace("store synthesize", std::vector<double>(options.num_prefixes, 1.0), options.progress, "prefixes");
   }
 
   SynthesisReport run() {

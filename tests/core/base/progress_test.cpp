@@ -89,6 +89,11 @@ TEST(Progress, NothingToDoIsDone) {
   EXPECT_EQ(progress.text(0), "sweep: 0/0 points, 100 %, 0 s");
 }
 
+TEST(Progress, SaysWhatItCounts) {
+  Progress progress("eval", {1, 1}, ProgressMode::quiet, "answers");
+  EXPECT_EQ(progress.text(0), "eval: 0/2 answers, 0 %, 0 s");
+}
+
 TEST(Progress, TheTimeLeftMovesWithinARunningItem) {
   Progress progress("sweep", {1, 3}, ProgressMode::quiet);
   progress.update(1, 0.5);
@@ -124,7 +129,7 @@ TEST(Progress, AFileGetsNoRedrawnLines) {
   std::FILE* file = std::fopen((folder / "log").c_str(), "w");
   ASSERT_NE(file, nullptr);
   {
-    Progress progress("sweep", std::vector<double>(100, 1.0), ProgressMode::automatic, file);
+    Progress progress("sweep", std::vector<double>(100, 1.0), ProgressMode::automatic, "points", file);
     for (std::size_t i = 0; i < 100; ++i) progress.done(i);
   }
   std::fclose(file);
@@ -135,7 +140,7 @@ TEST(Progress, ATerminalKeepsTheLastStateOnALineOfItsOwn) {
   const FakeTerminal terminal;
   if (!terminal.works()) GTEST_SKIP() << "no pseudo-terminal here";
   {
-    Progress progress("sweep", {1, 1}, ProgressMode::automatic, terminal.program());
+    Progress progress("sweep", {1, 1}, ProgressMode::automatic, "points", terminal.program());
     progress.done(0);
     std::this_thread::sleep_for(std::chrono::milliseconds(110));  // redrawn at most every 100 ms
     progress.done(1);
@@ -151,7 +156,7 @@ TEST(Progress, QuietIsQuietOnATerminalToo) {
   const FakeTerminal terminal;
   if (!terminal.works()) GTEST_SKIP() << "no pseudo-terminal here";
   {
-    Progress progress("sweep", {1}, ProgressMode::quiet, terminal.program());
+    Progress progress("sweep", {1}, ProgressMode::quiet, "points", terminal.program());
     std::this_thread::sleep_for(std::chrono::milliseconds(110));  // a redraw would be due
     progress.done(0);
   }
