@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "core/base/error.hpp"
+#include "engine/gpu/device_check.hpp"
 #include "engine/gpu/gpu.hpp"
 #include "engine/gpu/matrix_products.hpp"
 #include "kernels/base/cuda_check.hpp"
@@ -186,33 +187,23 @@ class CudaGpu final : public Gpu {
   std::map<std::byte*, std::uint64_t> readable_;  // what kernels may read, and its size
 };
 
-/// The oldest architecture that the kernels are compiled for.
-constexpr int kLeastMajor = 8;
-
 }  // namespace
 
 std::unique_ptr<Gpu> open_gpu(int device) {
-  int count = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
-  if (status == cudaErrorInsufficientDriver) {
-    int driver = 0, runtime = 0;
-    cudaDriverGetVersion(&driver);
-    cudaRuntimeGetVersion(&runtime);
-    throw MachineError(fmt::format("the NVIDIA driver supports CUDA {}.{}, this program needs {}.{}: update the driver",
-                                   driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10));
-  }
-  if (status == cudaErrorNoDevice || (status == cudaSuccess && count == 0)) {
-    throw MachineError("this machine has no NVIDIA GPU that CUDA can use; --device cpu needs none");
-  }
-  REPREFILL_CUDA(status);
-  if (device >= count)
-    throw ConfigError(fmt::format("--gpu {}: this machine has {} GPUs, numbered from 0", device, count));
+  GpuFacts facts;
+  const cudaError_t status = cudaGetDeviceCount(&facts.num_devices);
+  facts.driver_is_too_old = status == cudaErrorInsufficientDriver;
+  if (status == cudaErrorNoDevice) facts.num_devices = 0;
+  if (status != cudaErrorNoDevice && !facts.driver_is_too_old) REPREFILL_CUDA(status);
+  cudaDriverGetVersion(&facts.driver_version);  // 0 where there is no driver
+  REPREFILL_CUDA(cudaRuntimeGetVersion(&facts.runtime_version));
+  check_gpus(facts, device);
   cudaDeviceProp properties{};
   REPREFILL_CUDA(cudaGetDeviceProperties(&properties, device));
-  if (properties.major < kLeastMajor) {
-    throw MachineError(fmt::format("{} has compute capability {}.{}; the kernels need {}.0 (Ampere) or later",
-                                   properties.name, properties.major, properties.minor, kLeastMajor));
-  }
+  facts.name = properties.name;
+  facts.compute_major = properties.major;
+  facts.compute_minor = properties.minor;
+  check_architecture(facts);
   return std::make_unique<CudaGpu>(device);
 }
 

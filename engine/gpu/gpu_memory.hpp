@@ -1,4 +1,4 @@
-// Memory of a GPU that goes back to it when it is let go.
+// Memory and streams of a GPU that go back to it when they are let go.
 #pragma once
 
 #include <map>
@@ -37,6 +37,30 @@ class GpuArray {
   Gpu* gpu_ = nullptr;
   T* data_ = nullptr;
   std::size_t count_ = 0;
+};
+
+/// A stream of its own.
+class GpuStream {
+ public:
+  GpuStream() = default;
+  explicit GpuStream(Gpu& gpu) : gpu_(&gpu), stream_(gpu.make_stream()) {}
+  GpuStream(GpuStream&& other) noexcept { swap(other); }
+  GpuStream& operator=(GpuStream&& other) noexcept {
+    GpuStream(std::move(other)).swap(*this);
+    return *this;
+  }
+  ~GpuStream() {
+    if (stream_ != nullptr) gpu_->destroy_stream(stream_);
+  }
+  operator cudaStream_t() const { return stream_; }  // implicit: calls take streams
+
+ private:
+  void swap(GpuStream& other) noexcept {
+    std::swap(gpu_, other.gpu_);
+    std::swap(stream_, other.stream_);
+  }
+  Gpu* gpu_ = nullptr;
+  cudaStream_t stream_ = nullptr;
 };
 
 /// Pinned host memory.

@@ -21,7 +21,8 @@ GpuLanes::GpuLanes(Gpu& gpu, cudaStream_t compute, bool synchronous, CompletionQ
     : gpu_(gpu), synchronous_(synchronous), completions_(completions), clock_(clock) {
   for (StreamLane& lane : lanes_) {
     lane.owner = this;
-    lane.stream = &lane == &lanes_.front() ? compute : gpu.make_stream();
+    if (&lane != &lanes_.front()) lane.own = GpuStream(gpu);
+    lane.stream = &lane == &lanes_.front() ? compute : lane.own;
   }
   gpu_.synchronize(compute);
   anchor_ = gpu_.record(compute);
@@ -33,12 +34,7 @@ GpuLanes::GpuLanes(Gpu& gpu, cudaStream_t compute, bool synchronous, CompletionQ
   pthread_setname_np(waiter_.native_handle(), "rp-gpu-wait");
 }
 
-GpuLanes::~GpuLanes() {
-  stop();
-  for (StreamLane& lane : lanes_) {
-    if (&lane != &lanes_.front()) gpu_.destroy_stream(lane.stream);
-  }
-}
+GpuLanes::~GpuLanes() { stop(); }
 
 void GpuLanes::stop() {
   {

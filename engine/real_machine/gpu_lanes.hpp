@@ -7,7 +7,7 @@
 #include <mutex>
 #include <thread>
 
-#include "engine/gpu/gpu.hpp"
+#include "engine/gpu/gpu_memory.hpp"
 #include "engine/real_machine/clock.hpp"
 #include "engine/real_machine/completion_queue.hpp"
 #include "engine/real_machine/lane.hpp"
@@ -39,6 +39,7 @@ class GpuLanes {
     bool is_stream() const override { return !owner->synchronous_; }
     GpuMarkRef new_mark() const override;
     GpuLanes* owner = nullptr;
+    GpuStream own;  // the executor's lane has none
     cudaStream_t stream = nullptr;
   };
   struct Queued {

@@ -78,7 +78,7 @@ void RealMachine::open_lanes() {
     return;
   }
   copier_ = std::make_unique<GpuCopier>(*gpu);
-  host_stream_ = gpu->make_stream();
+  host_stream_ = GpuStream(*gpu);
   const bool synchronous = options_.environment->path.kind == PathKind::prototype;
   gpu_lanes_ = std::make_unique<GpuLanes>(*gpu, options_.executor->stream(), synchronous, completions_, clock_);
   compute_ = &gpu_lanes_->lane(GpuLaneKind::compute);
@@ -124,7 +124,7 @@ void RealMachine::stop() {
     options_.reads->harvest(finished_reads_);
     for (const FinishedRead& read : finished_reads_) reads_in_flight_.erase(read.tag);
   }
-  if (host_stream_ != nullptr) options_.executor->gpu()->destroy_stream(std::exchange(host_stream_, nullptr));
+  host_stream_ = GpuStream();
 }
 
 HeldMemory RealMachine::held_memory() const {

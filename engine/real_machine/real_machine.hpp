@@ -179,11 +179,11 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   Bytes staging_free_;
   std::deque<Read*> waiting_for_staging_;  // unfinished, hence alive
   std::set<void*> reads_in_flight_;
-  LaneJob* inline_job_ = nullptr;       // of run_on_compute
-  std::unique_ptr<GpuCopier> copier_;   // with a GPU
-  cudaStream_t host_stream_ = nullptr;  // of the lane that copies inside host memory
-  bool runs_ahead_ = false;             // operations begin behind others on the device
-  layout::ReadPlan plan_;               // reused
+  LaneJob* inline_job_ = nullptr;      // of run_on_compute
+  std::unique_ptr<GpuCopier> copier_;  // with a GPU
+  GpuStream host_stream_;              // of the lane that copies inside host memory
+  bool runs_ahead_ = false;            // operations begin behind others on the device
+  layout::ReadPlan plan_;              // reused
   std::vector<LaneCompletion> drained_;
   std::vector<FinishedRead> finished_reads_;
 

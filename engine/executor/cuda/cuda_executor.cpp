@@ -150,7 +150,7 @@ struct CudaExecutor::Impl {
         widths(geometry),
         rope(opened.config()),
         gpu(std::move(device)),
-        stream((check_shape(geometry), check_memory(opened, *gpu), gpu->make_stream())),
+        stream((check_shape(geometry), check_memory(opened, *gpu), *gpu)),
         weights(*gpu, opened),
         blocks(*gpu, GpuBlockCache::Kind::device),
         pinned(*gpu, GpuBlockCache::Kind::pinned),
@@ -206,7 +206,6 @@ struct CudaExecutor::Impl {
                .outputs = widths.vocab},
               {&head, 1}, stream);
   }
-  ~Impl() { gpu->destroy_stream(stream); }
 
   void embed(CudaSequence& sequence, OwnRange range) {
     const std::span<const std::int32_t> ids = sequence.ids(range);
@@ -327,7 +326,7 @@ struct CudaExecutor::Impl {
   Widths widths;
   Rope rope;
   std::unique_ptr<Gpu> gpu;
-  cudaStream_t stream;
+  GpuStream stream;
   GpuWeights weights;
   GpuBlockCache blocks;
   GpuBlockCache pinned;

@@ -64,12 +64,9 @@ bool is_tied(const Checkpoint& checkpoint) { return checkpoint.lm_head().data ==
 /// Fills one allocation from its start.
 class GpuWeights::Loader {
  public:
-  Loader(Gpu& gpu, std::byte* memory) : gpu_(gpu), next_(memory), stream_(gpu.make_stream()) {
+  Loader(Gpu& gpu, std::byte* memory) : gpu_(gpu), next_(memory), stream_(gpu) {
     for (Buffer& buffer : buffers_) buffer.memory = PinnedArray(gpu, Bytes{kChunkElements * sizeof(BFloat16)});
   }
-  ~Loader() { gpu_.destroy_stream(stream_); }
-  Loader(const Loader&) = delete;
-  Loader& operator=(const Loader&) = delete;
 
   /// The views one behind the other.
   const BFloat16* load(std::initializer_list<const WeightView*> views) {
@@ -104,7 +101,7 @@ class GpuWeights::Loader {
 
   Gpu& gpu_;
   std::byte* next_;
-  cudaStream_t stream_;
+  GpuStream stream_;
   Buffer buffers_[2];
   std::size_t turn_ = 0;
 };
