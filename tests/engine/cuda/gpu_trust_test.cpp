@@ -41,8 +41,7 @@ class GpuTrust : public testing::TestWithParam<std::tuple<Variant, PathKind>> {
     Model model;
     model.checkpoint = std::make_unique<Checkpoint>(Checkpoint::open(model_->folder()));
     model.tokenizer = std::make_unique<Tokenizer>(Tokenizer::open(model_->folder() / "tokenizer.json"));
-    model.executor =
-        std::make_unique<CudaExecutor>(*model.checkpoint, make_failing_gpu(make_test_gpu(), account));
+    model.executor = std::make_unique<CudaExecutor>(*model.checkpoint, make_failing_gpu(make_test_gpu(), account));
     SessionOptions options = session_options(variant(), path());
     options.max_in_flight = max_in_flight;
     Session session(model, &store, options);
@@ -67,9 +66,9 @@ TEST_P(GpuTrust, AnErrorInFlightEndsTheRunWithItsMessageAndReleasesEverything) {
     EXPECT_THAT([&] { run(*store, account, {}, i % 2 == 0 ? 1 : 2); },
                 ThrowsMessage<MachineError>(HasSubstr("illegal memory access")))
         << account->fail_at << " of " << num_calls;
-    EXPECT_TRUE(account->holds_nothing()) << "failed at call " << account->fail_at << " of " << num_calls << ": "
-                                          << account->allocations << " allocations, " << account->pinned
-                                          << " pinned ranges, " << account->streams << " streams";
+    EXPECT_TRUE(account->holds_nothing())
+        << "failed at call " << account->fail_at << " of " << num_calls << ": " << account->allocations
+        << " allocations, " << account->pinned << " pinned ranges, " << account->streams << " streams";
   }
 }
 
