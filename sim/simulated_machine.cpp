@@ -457,7 +457,7 @@ SelectOp SimulatedMachine::select(OpContext context, const ScoreOp& scores, cons
   op->kernel = gpu_noise_.apply(model_.select_overhead());
   const SoftwarePath& path = *options_.path;
   op->to_host = options_.profile->host.selection_cost + path.identify_cost_per_call + path.stage_synchronise +
-                transfer_time(path.score_to_host, options_.profile->link.copy_bandwidth);
+                rule.host_time + transfer_time(path.score_to_host, options_.profile->link.copy_bandwidth);
   issue(op, Op(scores));
   return op;
 }
