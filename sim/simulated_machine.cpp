@@ -527,7 +527,7 @@ SelectOp SimulatedMachine::select(OpContext context, const ScoreOp& scores, cons
       model_.select(units * static_cast<std::uint64_t>(options_.importance->num_groups(scored.spec.grouping))));
   const SoftwarePath& path = *options_.path;
   op->to_host = options_.profile->host.selection_cost + path.identify_cost_per_call + path.stage_synchronise +
-                transfer_time(path.score_to_host, options_.profile->link.copy_bandwidth);
+                rule.host_time + transfer_time(path.score_to_host, options_.profile->link.copy_bandwidth);
   charge_driver(0);
   issue(op, Op(scores));
   return op;

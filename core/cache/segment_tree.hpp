@@ -51,6 +51,9 @@ class SegmentTree {
   /// Forgets a segment without children (SSD capacity: leaf-first). Its number is not used again.
   void remove_leaf(SegmentId segment);
 
+  bool contains(SegmentId segment) const {
+    return segment.value < records_.size() && records_[segment.value].num_tokens > 0;
+  }
   SegmentInfo info(SegmentId segment) const;
   bool is_leaf(SegmentId segment) const { return record(segment).num_children == 0; }
   /// The whole prefix that ends with this segment, root first.

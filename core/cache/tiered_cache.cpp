@@ -109,6 +109,22 @@ bool TieredCache::try_promote(PieceKey key, std::vector<Move>& moves) {
   return true;
 }
 
+void TieredCache::discard(PieceKey key, std::vector<Move>& moves) {
+  const SlotIdx slot = table_.find(key);
+  if (slot == kNoSlot) return;
+  const std::optional<Tier> tier = tier_of(table_[slot]);
+  if (!tier) return;
+  REPREFILL_CHECK(table_[slot].num_pins == 0, "piece {:#x} is pinned and cannot leave", key.packed);
+  policy_->on_pin(*tier, slot);  // takes it out of the order of those that may leave
+  leave(*tier, slot);
+  drop(*tier, slot, moves);
+}
+
+bool TieredCache::is_pinned(PieceKey key) const {
+  const SlotIdx slot = table_.find(key);
+  return slot != kNoSlot && table_[slot].num_pins > 0;
+}
+
 void TieredCache::unpin(PieceKey key) {
   const SlotIdx slot = table_.find(key);
   REPREFILL_CHECK(slot != kNoSlot && table_[slot].num_pins > 0, "piece {:#x} has no pin to give back", key.packed);

@@ -78,6 +78,10 @@ class TieredCache {
   /// A host hit is copied to the workspace: tries the GPU tier, and leaves the host tier when it enters.
   bool try_promote(PieceKey key, std::vector<Move>& moves);
 
+  /// The piece's bytes on the SSD are others now: what is resident of it goes nowhere. Never while it is pinned.
+  void discard(PieceKey key, std::vector<Move>& moves);
+  bool is_pinned(PieceKey key) const;
+
   /// Gives back one pin.
   void unpin(PieceKey key);
 

@@ -115,18 +115,25 @@ Bytes StoreLayout::payload_bytes(std::uint32_t segment_tokens) const {
   return Bytes{2 * static_cast<std::uint64_t>(num_layers_) * segment_tokens * tensor_bytes_};
 }
 
-Bytes StoreLayout::file_bytes(std::uint32_t segment_tokens) const {
-  std::uint64_t bytes = payload_end(segment_tokens);
+Extent StoreLayout::permutation_extent(std::uint32_t segment_tokens) const {
+  std::uint64_t offset = payload_end(segment_tokens);
   for (int layer = 0; layer < num_layers_; ++layer) {
-    if (has_identification_keys(layer)) bytes += slab(identification_bytes(segment_tokens));
-    bytes += slab(segment_tokens * probe_bytes_);
+    if (has_identification_keys(layer)) offset += slab(identification_bytes(segment_tokens));
+    offset += slab(segment_tokens * probe_bytes_);
   }
-  return Bytes{bytes};
+  const auto layers = static_cast<std::uint64_t>(num_layers_);
+  return {.offset = offset,
+          .bytes = Bytes{auxiliary_.permutation ? slab(layers * segment_tokens * kPermutationEntryBytes) : 0}};
+}
+
+Bytes StoreLayout::file_bytes(std::uint32_t segment_tokens) const {
+  const Extent last = permutation_extent(segment_tokens);
+  return Bytes{last.offset} + last.bytes;
 }
 
 Bytes StoreLayout::layer_bytes_written(int layer_idx, std::uint32_t segment_tokens) const {
   const std::uint64_t keys = has_identification_keys(layer_idx) ? identification_bytes(segment_tokens) : 0;
-  return Bytes{segment_tokens * (2 * tensor_bytes_ + probe_bytes_) + keys};
+  return Bytes{segment_tokens * (2 * tensor_bytes_ + probe_bytes_) + keys + permutation_bytes(segment_tokens)};
 }
 
 void check_block_tokens(std::string_view place, std::uint32_t block_tokens, std::uint32_t store_block_tokens) {

@@ -30,10 +30,14 @@ struct AuxiliarySlabs {
   std::vector<int> probe_heads = {};   // query heads whose KV heads' keys are stored apart, in every layer
   KeyDigest digest = KeyDigest::none;  // what the identification slabs hold instead of keys
   std::uint32_t digest_tokens = 0;     // tokens of a digest's chunk; 0 where it has none
+  /// The payload's tokens lie in an order of their own in each layer: which one at which place is stored beside it.
+  /// Keys for scoring stay in the tokens' own order.
+  bool permutation = false;
   bool operator==(const AuxiliarySlabs&) const = default;
 };
 
 inline constexpr std::uint64_t kStoreAlignment = 4096;
+inline constexpr std::uint64_t kPermutationEntryBytes = 4;
 
 struct Extent {
   std::uint64_t offset = 0;
@@ -41,7 +45,8 @@ struct Extent {
 };
 
 /// File of a segment: a header of 4 KiB, payload slabs, auxiliary slabs, every slab aligned to 4 KiB. A block holds its
-/// tokens' K of all KV heads, then V. A partly filled last block takes only the bytes of its tokens.
+/// tokens' K of all KV heads, then V. A partly filled last block takes only the bytes of its tokens. A permutation is
+/// the last slab, of all layers together.
 ///
 /// Pieces of kind identification_keys and probe_keys name in their index how many leading tokens they cover: a request
 /// that shares a part of a segment reads a part of the slab. Identification slabs hold keys or their digest.
@@ -60,6 +65,12 @@ class StoreLayout {
   std::uint64_t payload_end(std::uint32_t segment_tokens) const;
   /// What storing one layer of a new segment writes, auxiliary slabs included.
   Bytes layer_bytes_written(int layer_idx, std::uint32_t segment_tokens) const;
+  /// Of one layer, without alignment; 0 where there is none.
+  std::uint64_t permutation_bytes(std::uint32_t segment_tokens) const {
+    return auxiliary_.permutation ? segment_tokens * kPermutationEntryBytes : 0;
+  }
+  /// The permutation's slab: kPermutationEntryBytes for each token of layer 0, then of layer 1, ...
+  Extent permutation_extent(std::uint32_t segment_tokens) const;
   bool has_identification_keys(int layer_idx) const {
     return auxiliary_.identification_period > 0 && layer_idx % auxiliary_.identification_period == 0;
   }

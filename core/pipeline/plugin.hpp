@@ -12,7 +12,7 @@ namespace reprefill::pipeline {
 
 /// Raised with every change that a plugin can see: of Machine, System, SystemEntry, Request, PieceList, KvView, and of
 /// what systems share (TieredSystem, Loader, LayerRunner).
-inline constexpr std::uint32_t kPluginInterfaceVersion = 2;
+inline constexpr std::uint32_t kPluginInterfaceVersion = 3;
 
 /// A second look, for who forgot that: sizes of what crosses the border.
 constexpr std::uint64_t plugin_layout() {

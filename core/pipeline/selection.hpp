@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/base/params.hpp"
+#include "core/base/units.hpp"
 
 namespace reprefill::pipeline {
 
@@ -32,6 +33,7 @@ struct SelectionRule {
   std::uint64_t k = 0;
   Vote vote = Vote::top_k;
   double similarity_threshold = 0;  // probe_vote: below it the layer loads everything
+  Nanoseconds host_time{0};         // what the host does with the choice before anything is read; charged, not slept
 };
 
 /// What was chosen: ascending unit indices, one list for all heads or one per group.

@@ -16,6 +16,8 @@
 
 namespace reprefill::pipeline {
 
+class Reordering;
+
 /// What a system is built for; outlives it.
 struct SystemEnvironment {
   ModelGeometry geometry;
@@ -24,8 +26,11 @@ struct SystemEnvironment {
   int max_in_flight = 1;
   /// Scores before anybody computed them: only a system that knows the future (`oracle`) asks. Null: there are none.
   const traces::ImportanceSource* importance = nullptr;
-  /// Length of a stored segment in tokens.
+  /// Length of a stored segment in tokens; 0 once it has left the store.
   std::function<std::uint32_t(SegmentId)> segment_tokens;
+  /// [token of the segment] -> its place in the payload, where the store has another order than the tokens' own (empty:
+  /// it has not). Only a system whose layout has a permutation asks. Null: there are none.
+  std::function<std::span<const std::uint32_t>(SegmentId, int layer_idx)> token_places = nullptr;
 };
 
 class System {
@@ -59,6 +64,8 @@ class System {
   virtual Bytes largest_read(std::uint32_t stored_tokens) const { return one_layer_working_set(stored_tokens); }
   /// Own tokens attend to a part of the stored prefix only, so that their KV is approximate.
   virtual bool prunes() const { return false; }
+  /// Stored tokens in an order of their importance; null for a system that has none, or has it off.
+  virtual const Reordering* reordering() const { return nullptr; }
   /// With these parameters decisions or bytes depend on durations (design 4): results are flagged.
   virtual bool timing_dependent() const { return false; }
   virtual Bytes workspace() const { return Bytes{0}; }

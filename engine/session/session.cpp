@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <list>
 
+#include "core/pipeline/reordering.hpp"
 #include "engine/session/prepared_selections.hpp"
 #include "engine/session/store_reads.hpp"
 #include "engine/session/stored_kv.hpp"
@@ -118,6 +119,11 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
   }
   if (system->reuses_prefix() && store == nullptr) {
     throw ConfigError(fmt::format("--store: {} reuses stored prefixes and needs a store", entry.name));
+  }
+  if (const Reordering* reordering = system->reordering()) {
+    throw ConfigError(fmt::format(
+        "reorder.io: found {}, which the simulator has; expected off: stores keep tokens in their own order",
+        enum_name(reordering->params().io)));
   }
   if (system->store_layout() != nullptr) {
     open_reads(options);

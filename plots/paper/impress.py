@@ -110,7 +110,7 @@ def gain_panels(sweep, axis, others, x, x_of=lambda rows: None):
 
 
 def figure21(sweeps):
-    sweep, labels = sweeps["impress-policies"], ("impress_lru", "impress_lfu", "impress_score")
+    sweep, labels = sweeps["impress-policies"], ("impress_lru", "impress_reordered", "impress_score")
     return Figure("impress-figure21", "IMPRESS figure 21: hit ratio by cache policy",
                   policy_panels(sweep, labels, "efficiency__gpu_hit_fraction", "GPU hit ratio")
                   + policy_panels(sweep, labels, "efficiency__host_hit_fraction", "host hit ratio"), ["reported: GPU hits 68 % to 80 % with the score policy"], columns=2)

@@ -162,7 +162,9 @@ class TracePlan final : public RequestPlan {
             .prefix = 0,
             .block_ids = request.block_ids};
   }
-  std::uint32_t segment_tokens(SegmentId segment) const override { return tree_.info(segment).num_tokens; }
+  std::uint32_t segment_tokens(SegmentId segment) const override {
+    return tree_.contains(segment) ? tree_.info(segment).num_tokens : 0;
+  }
   Bytes working_set() const override { return working_set_; }
   std::uint64_t num_prefixes() const override { return mine_.size(); }
   bool open_arrivals() const override { return true; }

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "core/pipeline/account_metrics.hpp"
+#include "core/pipeline/reordering.hpp"
 #include "core/record/ttft_statistics.hpp"
 
 namespace reprefill::sim {
@@ -126,6 +127,32 @@ Json space(const RowInputs& in) {
   return json;
 }
 
+/// What rewriting segments cost: during the whole run, warm-up included, or before it, of every prefix of the pool.
+Json reordering(const RowInputs& in, const pipeline::Reordering& reordering) {
+  pipeline::ReorderStatistics s = reordering.statistics();
+  Bytes metadata = reordering.metadata();
+  Json json = {{"io", enum_name(reordering.params().io)}};
+  if (reordering.params().io == pipeline::ReorderIo::offline && !in.point.workload.is_trace) {
+    const std::uint64_t prefixes = in.plan.num_prefixes();
+    const auto layers = static_cast<std::uint64_t>(in.point.geometry.num_layers);
+    const std::uint32_t tokens = in.plan.segment_tokens(SegmentId{0});
+    s.layers_rewritten = prefixes * layers;
+    s.read = prefixes * in.system.store_layout()->payload_bytes(tokens);
+    metadata = Bytes{prefixes * layers * in.system.store_layout()->permutation_bytes(tokens)};
+    s.written = s.read + metadata;
+    const SsdProfile& ssd = in.point.profile.ssd;
+    const Nanoseconds one_device =
+        transfer_time(s.read, ssd.read_bandwidth) + transfer_time(s.written, ssd.write_bandwidth);
+    json["before_run_s"] = to_seconds(one_device) / ssd.num_devices;
+  }
+  json["layers_rewritten"] = s.layers_rewritten;
+  json["read_bytes"] = s.read.value;
+  json["written_bytes"] = s.written.value;
+  json["discarded_pieces"] = s.discarded_pieces;
+  json["metadata_bytes"] = metadata.value;
+  return json;
+}
+
 /// The share of measured requests that had their first token in time.
 Json slo_attainment(const std::vector<double>& slos_ms, const std::vector<double>& ttft_ms) {
   Json json = Json::object();
@@ -209,6 +236,7 @@ Json make_result_row(const RowInputs& in) {
   row["busy"] = busy_shares(in);
   row["io"] = io(in);
   row["space"] = space(in);
+  if (const pipeline::Reordering* on = in.system.reordering()) row["reordering"] = reordering(in, *on);
   return row;
 }
 

@@ -7,8 +7,10 @@
 
 #include "core/base/random.hpp"
 #include "core/pipeline/mass_meter.hpp"
+#include "core/pipeline/reordering.hpp"
 #include "core/pipeline/request.hpp"
 #include "sim/simulated_machine.hpp"
+#include "sim/simulation/calibrated_orders.hpp"
 #include "sim/simulation/importance_mismatch.hpp"
 #include "sim/simulation/result_row.hpp"
 
@@ -33,6 +35,15 @@ std::unique_ptr<pipeline::System> make_system(const Point& point, const pipeline
   }
   REPREFILL_CHECK(false, "no system {}", point.system);
   return nullptr;
+}
+
+/// Calibration requests of a store that is reordered before the run; 0: it is not. A trace begins with an empty store,
+/// and what its requests append keeps its order.
+std::uint32_t requests_before_run(const Point& point, const pipeline::System& system) {
+  const pipeline::Reordering* reordering = system.reordering();
+  if (reordering == nullptr || point.workload.is_trace) return 0;
+  const pipeline::ReorderParams& params = reordering->params();
+  return params.io == pipeline::ReorderIo::offline ? params.calibration_requests : 0;
 }
 
 /// A request that has arrived and is not admitted. One that the system was told of has an account and spans already.
@@ -80,6 +91,7 @@ class Run final : public MachineObserver, private Timer {
   pipeline::SystemEnvironment environment_;
   std::unique_ptr<pipeline::System> system_;
   std::shared_ptr<const traces::ImportanceSource> importance_;
+  std::optional<CalibratedOrders> orders_;  // where the store is reordered before the run
   std::unique_ptr<SimulatedMachine> machine_;
   std::unique_ptr<RequestPlan> plan_;
   pipeline::MassMeter mass_meter_;
@@ -111,7 +123,11 @@ Run::Run(const Point& point, SharedInputs& inputs, const RunOptions& options)
   environment_.max_in_flight = point.workload.max_in_flight();
   environment_.importance = importance_.get();
   environment_.segment_tokens = [this](SegmentId segment) { return plan_->segment_tokens(segment); };
+  environment_.token_places = [this](SegmentId segment, int layer_idx) {
+    return orders_ ? orders_->places(segment, layer_idx) : std::span<const std::uint32_t>{};
+  };
   system_ = make_system(point, environment_);
+  if (const std::uint32_t requests = requests_before_run(point, *system_)) orders_.emplace(*importance_, requests);
   const SimulatedMachineOptions machine_options{
       .geometry = &point.geometry,
       .profile = &point.profile,
@@ -238,6 +254,7 @@ ActiveRequest& Run::start(std::uint64_t index, Nanoseconds arrival) {
   active.admission = simulation_.now();
   active.measured = index >= options_.num_warmup;
   active.request = resolve(*plan_, index);
+  if (orders_) orders_->note(active.request);
   active.task = system_->serve(*machine_, active.request);
   active.task.start();
   return active;
@@ -374,6 +391,12 @@ void check_inputs(const Point& point, SharedInputs& inputs) {
                                           .max_in_flight = point.workload.max_in_flight(),
                                           .segment_tokens = [](SegmentId) { return 0u; }};
   const std::unique_ptr<pipeline::System> system = make_system(point, environment);
+  if (requests_before_run(point, *system) > 0 && point.importance.kind == "recorded") {
+    throw ConfigError(fmt::format(
+        "{}: systems.{}.reorder.io: found offline with recorded importance, which has none of requests before the run; "
+        "expected background, or an importance preset",
+        point.origin, point.label));
+  }
   const Bytes working_set = system->one_layer_working_set(longest);
   const Bytes workspace{system->workspace().value / static_cast<std::uint64_t>(environment.max_in_flight)};
   const Bytes read = system->largest_read(longest);

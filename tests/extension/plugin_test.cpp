@@ -43,7 +43,7 @@ TEST(Plugin, ExplainNamesWhatSpeculationGains) {
 TEST(Plugin, OfAnotherInterfaceIsRefusedWithBothNumbers) {
   const ProgramResult result = run_program("--plugin " REPREFILL_OTHER_INTERFACE " systems");
   EXPECT_EQ(result.exit_code, 2);
-  EXPECT_THAT(result.output, AllOf(HasSubstr("plugin interface 999"), HasSubstr("this reprefill has 2")));
+  EXPECT_THAT(result.output, AllOf(HasSubstr("plugin interface 999"), HasSubstr("this reprefill has 3")));
 }
 
 TEST(Plugin, WhatIsNoneIsRefused) {

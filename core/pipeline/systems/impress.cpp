@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "core/pipeline/identification.hpp"
+#include "core/pipeline/reordering.hpp"
 #include "core/pipeline/tiered_system.hpp"
 
 namespace reprefill::pipeline {
@@ -14,6 +15,14 @@ struct ImpressParams : LoadParams, IdentifyParams {
   Vote vote = Vote::top_k;
   double similarity_exponent = 0.6;
   AttentionOver attention_over = AttentionOver::kept;
+  ReorderParams reorder;
+};
+
+/// Blocks that hold chosen tokens, by segment and block.
+struct ChosenBlock {
+  SegmentId segment;
+  std::uint32_t index = 0;
+  std::uint32_t num_tokens = 0;  // chosen ones
 };
 
 std::vector<int> probed(const ImpressParams& params, const SystemEnvironment& environment) {
@@ -24,21 +33,23 @@ std::vector<int> probed(const ImpressParams& params, const SystemEnvironment& en
 class Impress final : public TieredSystem {
  public:
   Impress(const ImpressParams& params, const SystemEnvironment& environment)
-      : TieredSystem(
-            params,
-            layout::StoreLayout(environment.geometry, params.kv_layout, {.probe_heads = probed(params, environment)}),
-            environment, Json::object(), {}, identification_bytes(params, params.host_cache)),
+      : TieredSystem(params,
+                     layout::StoreLayout(environment.geometry, params.kv_layout,
+                                         {.probe_heads = probed(params, environment),
+                                          .permutation = params.reorder.io != ReorderIo::off}),
+                     environment, Json::object(), {}, identification_bytes(params, params.host_cache)),
         params_(params),
-        probe_keys_(params, params.host_cache, loader_) {}
+        probe_keys_(params, params.host_cache, loader_),
+        reordering_(params.reorder, environment, *cache_, layout_) {}
 
   /// Per layer and strictly in this order: probe keys, score, vote, read K and V of the chosen tokens' blocks, attend.
   Task serve(Machine& machine, Request& request) override {
     LayerRunner layers(machine, request, environment_, load_.prefill_block_tokens, &loader_);
     layers.begin();
-    const PrefixUnits blocks(request.stored_prefix, load_.kv_layout.block_tokens);
+    reordering_.begin_request(machine);
     PinnedPieces pinned, pinned_probe_keys;
     for (int layer = 0; layer < environment_.geometry.num_layers; ++layer) {
-      if (blocks.size() == 0) {
+      if (request.stored_tokens == 0) {
         const Deps projected = layers.project(layer);
         layers.attend(layer, KvView{}, projected);
         continue;
@@ -59,8 +70,9 @@ class Impress final : public TieredSystem {
       ++request.account.num_identifications;
       probe_keys_.unpin(pinned_probe_keys);
       loader_.unpin(pinned);  // the layer before is done
+      reordering_.note_scores(request, layer, scores->scores);
 
-      Deps ready = load_blocks(machine, request, blocks, *chosen->selection, context, pinned);
+      Deps ready = load_blocks(machine, request, *chosen->selection, context, pinned);
       ready.add(projected);
       layers.attend(layer, view(request, chosen), ready);
     }
@@ -72,6 +84,8 @@ class Impress final : public TieredSystem {
   cache::TieredCache* identification_cache() override { return probe_keys_.cache(); }
   bool pins_identification_keys() const override { return probe_keys_.pins_all(); }
 
+  const Reordering* reordering() const override { return reordering_.is_on() ? &reordering_ : nullptr; }
+  bool timing_dependent() const override { return params_.reorder.io == ReorderIo::background; }
   bool prunes() const override { return !params_.budget.is_everything(); }
   Bytes one_layer_working_set(std::uint32_t stored_tokens) const override {
     return 2 * stored_tokens * tensor_bytes_per_token();  // a fallback loads the whole layer
@@ -81,23 +95,52 @@ class Impress final : public TieredSystem {
   SelectionRule rule(const Request& request) const {
     // Expected Jaccard index of two random sets with ratio r, E = r / (2 - r); the threshold is E^alpha [A7].
     const double r = params_.budget.as_double();
+    const std::uint64_t k = params_.budget.ceil_of(request.stored_tokens);
+    const std::int64_t num_mapped = reordering_.is_on() ? static_cast<std::int64_t>(k) : 0;
     return {.mode = SelectionMode::probe_vote,
-            .k = params_.budget.ceil_of(request.stored_tokens),
+            .k = k,
             .vote = params_.vote,
-            .similarity_threshold = std::pow(r / (2 - r), params_.similarity_exponent)};
+            .similarity_threshold = std::pow(r / (2 - r), params_.similarity_exponent),
+            .host_time = params_.reorder.map_cost_per_token * num_mapped};
   }
 
-  Deps load_blocks(Machine& machine, Request& request, const PrefixUnits& blocks, const Selection& selection,
-                   OpContext context, PinnedPieces& pinned) {
+  std::vector<ChosenBlock> blocks_of(const Request& request, int layer_idx,
+                                     std::span<const std::uint32_t> tokens) const {
     const std::uint32_t block_tokens = load_.kv_layout.block_tokens;
-    const TouchedBlocks touched = blocks_of_tokens(selection.shared(), block_tokens);
+    std::vector<ChosenBlock> blocks;
+    std::vector<std::uint32_t> num_chosen;  // by block of the segment
+    std::uint32_t span_begin = 0;
+    std::size_t next = 0;
+    for (const SegmentSpan& span : request.stored_prefix) {
+      const std::uint32_t segment_tokens = environment_.segment_tokens(span.segment);
+      num_chosen.assign(divide_rounding_up(segment_tokens, block_tokens), 0);
+      const std::span<const std::uint32_t> places = reordering_.places(span.segment, layer_idx);
+      REPREFILL_CHECK(places.empty() || places.size() == segment_tokens, "{} places of {} tokens", places.size(),
+                      segment_tokens);
+      for (; next < tokens.size() && tokens[next] < span_begin + span.num_tokens; ++next) {
+        const std::uint32_t token = tokens[next] - span_begin;
+        ++num_chosen[(places.empty() ? token : places[token]) / block_tokens];
+      }
+      for (std::uint32_t index = 0; index < num_chosen.size(); ++index) {
+        if (num_chosen[index] > 0) blocks.push_back({span.segment, index, num_chosen[index]});
+      }
+      span_begin += span.num_tokens;
+    }
+    return blocks;
+  }
+
+  Deps load_blocks(Machine& machine, Request& request, const Selection& selection, OpContext context,
+                   PinnedPieces& pinned) {
+    const std::uint32_t block_tokens = load_.kv_layout.block_tokens;
+    const std::vector<ChosenBlock> blocks = blocks_of(request, context.layer_idx, selection.shared());
     RequestAccount& account = request.account;
     account.num_fallback_layers += selection.is_everything;
     std::vector<PieceKey> wanted;
-    add_pieces(wanted, blocks, touched.blocks, context.layer_idx, {PieceKind::key, PieceKind::value});
-    for (std::size_t i = 0; i < wanted.size(); ++i) {
-      const std::size_t block = i % touched.blocks.size();
-      cache_->note_selected(wanted[i], static_cast<double>(touched.num_tokens[block]) / block_tokens);
+    for (const PieceKind kind : {PieceKind::key, PieceKind::value}) {
+      for (const ChosenBlock& block : blocks) {
+        wanted.push_back(PieceKey::make(block.segment, context.layer_idx, kind, block.index));
+        cache_->note_selected(wanted.back(), static_cast<double>(block.num_tokens) / block_tokens);
+      }
     }
     Residency residency;
     loader_.look_up(account, wanted, pinned, residency);
@@ -107,10 +150,10 @@ class Impress final : public TieredSystem {
     std::size_t next_missing = 0;  // in the order of `wanted`
     for (std::size_t i = 0; i < wanted.size() && next_missing < residency.missing.keys.size(); ++i) {
       if (residency.missing.keys[next_missing] != wanted[i]) continue;
-      account.payload_useful_from_reads += touched.num_tokens[i % touched.blocks.size()] * per_token;
+      account.payload_useful_from_reads += blocks[i % blocks.size()].num_tokens * per_token;
       ++next_missing;
     }
-    account.kv_tokens_in_pieces += 2 * std::uint64_t{block_tokens} * touched.blocks.size();
+    account.kv_tokens_in_pieces += 2 * std::uint64_t{block_tokens} * blocks.size();
     account.kv_tokens_kept += 2 * selection.shared().size();
     account.kv_tokens_stored += 2 * request.stored_tokens;
     return loader_.fetch(machine, context, std::move(residency), ReadPriority::demand, {}, account);
@@ -128,6 +171,7 @@ class Impress final : public TieredSystem {
 
   ImpressParams params_;
   IdentificationKeys probe_keys_;
+  Reordering reordering_;
 };
 
 ImpressParams defaults(PathKind path) {
@@ -172,6 +216,7 @@ SystemEntry impress_entry() {
   table.add(&P::attention_over, {.name = "attention_over",
                                  .doc = "tokens that attention is charged for",
                                  .source = "semantics 2: prototype full_length, direct kept"});
+  table.add_group("reorder", &P::reorder, reorder_params());
   add_identify_params(table);
   add_load_params(table);
   return make_system_entry<P>(

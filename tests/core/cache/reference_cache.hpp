@@ -87,6 +87,13 @@ class ReferenceCache {
     if (--piece.num_pins == 0) piece.last_release = ++clock_;
   }
 
+  void discard(PieceKey key, std::vector<Move>& moves) {
+    const std::optional<Tier> tier = find(key);
+    if (!tier) return;
+    pieces_.at(key).tier.reset();
+    drop(key, *tier, moves);
+  }
+
   std::optional<Tier> find(PieceKey key) const {
     const auto found = pieces_.find(key);
     return found == pieces_.end() ? std::nullopt : found->second.tier;
@@ -277,13 +284,17 @@ class ReferenceCache {
         moves.push_back({key, Bytes{piece.bytes}, Decision::demoted});
         continue;
       }
-      moves.push_back({key, Bytes{piece.bytes}, tier == Tier::gpu ? Decision::dropped_gpu : Decision::dropped_host});
-      piece.last_seen = ++clock_;
-      piece.is_resident = false;
-      if (params_.policy == "s3_fifo" && !piece.is_old) piece.ghost = ++num_ghosts_made_;
-      if (params_.policy == "arc") piece.ghost = clock_;
-      if (params_.policy == "lru") pieces_.erase(key);
+      drop(key, tier, moves);
     }
+  }
+  void drop(PieceKey key, Tier tier, std::vector<Move>& moves) {
+    Piece& piece = pieces_.at(key);
+    moves.push_back({key, Bytes{piece.bytes}, tier == Tier::gpu ? Decision::dropped_gpu : Decision::dropped_host});
+    piece.last_seen = ++clock_;
+    piece.is_resident = false;
+    if (params_.policy == "s3_fifo" && !piece.is_old) piece.ghost = ++num_ghosts_made_;
+    if (params_.policy == "arc") piece.ghost = clock_;
+    if (params_.policy == "lru") pieces_.erase(key);
   }
   void enter(Piece& piece, Tier tier) {
     piece.tier = tier;

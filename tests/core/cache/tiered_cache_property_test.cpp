@@ -51,6 +51,7 @@ class SideBySide {
     if (!tier || random_.uniform() < 0.02) load(key);
     ASSERT_EQ(moves_, expected_);
     while (pinned_.size() > max_pinned_) release_one();
+    if (random_.uniform() < 0.05) discard(piece(static_cast<std::uint32_t>(random_.below(kNumPieces))));
     if (random_.uniform() < 0.02) max_pinned_ = random_.below(90);
     if (++num_steps_ % 8 == 0) compare_contents();
   }
@@ -84,6 +85,14 @@ class SideBySide {
     const std::optional<Tier> entered = cache_.admit_loaded(key, size_of(key), moves_);
     ASSERT_EQ(entered, reference_.admit_loaded(key, size_of(key), expected_));
     if (entered) pinned_.push_back(key);
+  }
+  void discard(PieceKey key) {
+    if (cache_.is_pinned(key)) return;
+    moves_.clear();
+    expected_.clear();
+    cache_.discard(key, moves_);
+    reference_.discard(key, expected_);
+    ASSERT_EQ(moves_, expected_);
   }
   void release_one() {
     const std::size_t which = random_.below(pinned_.size());

@@ -53,6 +53,42 @@ TEST(TieredCache, AGpuVictimLargerThanTheHostTierIsDropped) {
   EXPECT_THAT(t.moves, ElementsAre(moved(1, 15, Decision::dropped_gpu), moved(2, 10, Decision::entered_gpu)));
 }
 
+TEST(TieredCache, WhatIsDiscardedLeavesItsTierForNowhere) {
+  for (const char* policy : {"lru", "lfu", "s3_fifo", "arc", "importance_frequency"}) {
+    TestCache t(20, 20, policy);
+    for (const std::uint32_t number : {1, 2, 3}) {
+      t.cache.note_selected(piece(number), number);
+      t.miss_and_load(number);
+    }
+    const Tier first = *t.where(1);
+    t.moves.clear();
+    t.cache.discard(piece(1), t.moves);
+    t.cache.check_invariants();
+    EXPECT_THAT(t.moves,
+                ElementsAre(moved(1, 10, first == Tier::gpu ? Decision::dropped_gpu : Decision::dropped_host)));
+    EXPECT_EQ(t.where(1), std::nullopt) << policy;
+    t.moves.clear();
+    t.cache.discard(piece(1), t.moves);
+    t.cache.discard(piece(99), t.moves);
+    EXPECT_THAT(t.moves, IsEmpty()) << "what is nowhere stays there";
+    EXPECT_TRUE(t.miss_and_load(4)) << policy << ": its room is free";
+    t.cache.note_selected(piece(1), 50);
+    t.miss_and_load(1);
+    t.cache.check_invariants();
+  }
+}
+
+TEST(TieredCache, WhatIsPinnedIsNotDiscarded) {
+  TestCache t(20, 20, "lru");
+  t.load_pinned(1);
+  EXPECT_TRUE(t.cache.is_pinned(piece(1)));
+  EXPECT_THROW(t.cache.discard(piece(1), t.moves), InvariantError);
+  t.cache.unpin(piece(1));
+  EXPECT_FALSE(t.cache.is_pinned(piece(1)));
+  EXPECT_FALSE(t.cache.is_pinned(piece(2)));
+  EXPECT_EQ(t.where(1), Tier::gpu);
+}
+
 TEST(TieredCache, ALargePieceDisplacesSeveralInOrder) {
   TestCache t(30, 20, "lru");
   for (const std::uint32_t number : {1, 2, 3}) t.load(number);

@@ -68,6 +68,22 @@ TEST(StoreLayout, ChunkMajorApartPutsAllKeysOfABlockInFrontOfItsValues) {
   expect_extent(layout, piece(0, PieceKind::key, 1), 128, (4 + 2 * 28 * 64) * kKiB, 64 * kKiB);
 }
 
+TEST(StoreLayout, APermutationLiesBehindEverythingElseAndMovesNothing) {
+  const KvLayout kv{KvOrder::layer_major, KvPlacement::apart, 64};
+  const StoreLayout plain(qwen_7b(), kv, {.probe_heads = {0, 1, 2}});
+  const StoreLayout permuted(qwen_7b(), kv, {.probe_heads = {0, 1, 2}, .permutation = true});
+  for (const PieceKey key : {piece(3, PieceKind::key, 1), piece(27, PieceKind::probe_keys, 128)}) {
+    EXPECT_EQ(permuted.extent(key, 128).offset, plain.extent(key, 128).offset);
+  }
+  // 28 layers x 128 tokens x 4 B = 14,336 B, in whole pages 16 KiB.
+  EXPECT_EQ(permuted.permutation_extent(128).offset, plain.file_bytes(128).value);
+  EXPECT_EQ(permuted.permutation_extent(128).bytes, Bytes{16 * kKiB});
+  EXPECT_EQ(permuted.file_bytes(128), plain.file_bytes(128) + Bytes{16 * kKiB});
+  EXPECT_EQ(permuted.layer_bytes_written(3, 128), plain.layer_bytes_written(3, 128) + Bytes{128 * 4});
+  EXPECT_EQ(plain.permutation_bytes(128), 0u);
+  EXPECT_EQ(plain.permutation_extent(128).bytes, Bytes{0});
+}
+
 TEST(StoreLayout, APartlyFilledLastBlockTakesOnlyItsTokens) {
   // lmcache_like blocks of 256 in a segment of 320: the second block holds 64 tokens.
   const StoreLayout apart(qwen_7b(), {KvOrder::layer_major, KvPlacement::apart, 256});

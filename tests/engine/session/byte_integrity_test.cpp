@@ -1,8 +1,10 @@
 // Selections do not depend on caches: whatever tier a piece came from, the logits must be the same to the last bit.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "core/record/timeline.hpp"
 #include "engine/store/verify.hpp"
+
 #include "tests/engine/session/session_fixture.hpp"
 
 namespace reprefill::engine {
@@ -68,7 +70,7 @@ TEST_P(ByteIntegrity, TimeClassesSumToTtftAndSpansMakeATimeline) {
 }
 
 INSTANTIATE_TEST_SUITE_P(AllSystems, ByteIntegrity,
-                         testing::Combine(testing::ValuesIn(reprefill::test_support::all_variants()),
+                         testing::Combine(testing::ValuesIn(reprefill::test_support::engine_variants()),
                                           testing::Values(PathKind::prototype, PathKind::direct)),
                          name_of);
 
@@ -187,6 +189,15 @@ TEST_F(Engine, TheOracleIsRefusedWithoutSelectionsToKnow) {
   SessionOptions options = session_options(variant, PathKind::direct);
   options.selections = nullptr;
   EXPECT_THROW(Session(small_.model, &*store, options), ConfigError);
+}
+
+TEST_F(Engine, ReorderingIsRefusedByName) {
+  const Variant plain{.name = "impress", .system = "impress"};
+  Variant reordered = plain;
+  reordered.params["reorder"] = {{"io", "offline"}};
+  const PrefixStore store(small_.model, plain, PathKind::direct);
+  EXPECT_THAT([&] { Session(small_.model, &*store, session_options(reordered, PathKind::direct)); },
+              testing::ThrowsMessage<ConfigError>(testing::HasSubstr("reorder.io: found offline")));
 }
 
 TEST_F(Engine, DroppedPrefetchChangesNoLogit) {

@@ -1,10 +1,13 @@
 // A tiny model, four stored prefixes and a sequence of requests, to be run by any system on any machine.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "core/base/random.hpp"
+#include "core/layout/token_order.hpp"
 #include "core/pipeline/system.hpp"
 #include "sim/simulated_machine.hpp"
 #include "tests/support/printers.hpp"
@@ -63,6 +66,9 @@ class Bench {
     environment.max_in_flight = max_in_flight;
     environment.importance = &importance_;
     environment.segment_tokens = [](SegmentId) { return kStoredTokens; };
+    environment.token_places = [this](SegmentId segment, int layer_idx) {
+      return some_order(segment, layer_idx).place_of();
+    };
     for (const pipeline::SystemEntry& entry : pipeline::system_registry()) {
       if (entry.name == variant.system)
         system = entry.make(entry.resolve(JsonValue(variant.params, variant.name), path), environment);
@@ -94,7 +100,20 @@ class Bench {
   std::unique_ptr<pipeline::System> system;
 
  private:
+  /// Any order will do, as long as each segment and layer has its own.
+  const layout::TokenOrder& some_order(SegmentId segment, int layer_idx) {
+    layout::TokenOrder& order = orders_[{segment, layer_idx}];
+    if (order.num_tokens() > 0) return order;
+    std::vector<float> importance(environment.segment_tokens(segment));
+    for (std::uint32_t token = 0; token < importance.size(); ++token) {
+      const std::uint64_t owner = combine64(segment.value, static_cast<std::uint64_t>(layer_idx));
+      importance[token] = static_cast<float>(combine64(owner, token / 3) % 100);
+    }
+    return order = layout::TokenOrder::by_importance(importance);
+  }
+
   traces::SyntheticImportance importance_;
+  std::map<std::pair<SegmentId, int>, layout::TokenOrder> orders_;
 };
 
 /// Collects spans; the simulated machine needs somebody to tell.
@@ -165,6 +184,7 @@ inline std::vector<Variant> all_variants() {
       {"as_h2o_lfu", "as_h2o", with({{"cache_policy", "lfu"}, {"budget", 0.25}})},
       {"impress", "impress", tiny},
       {"impress_union", "impress", with({{"vote", "union"}, {"budget", 0.1}, {"identify_cache", "pinned_host"}})},
+      {"impress_reordered", "impress", with({{"reorder", {{"io", "offline"}}}, {"budget", 0.1}})},
       {"impress_lru", "impress", with({{"cache_policy", "lru"}, {"probe_heads", {0, 4}}})},
       {"impress_groups", "impress", with({{"scorer", "probe_per_group"}, {"budget", 0.25}})},
       {"ckv", "contiguous_kv", ckv(Json::object())},
@@ -198,6 +218,13 @@ inline std::vector<Variant> all_variants() {
             {"period_layers", 3}})},
       {"ckv_no_cache", "contiguous_kv", {{"gpu_cache", "0 B"}, {"host_cache", "0 B"}}},
   };
+}
+
+/// Those that the engine has too: its stores keep tokens in their own order.
+inline std::vector<Variant> engine_variants() {
+  std::vector<Variant> variants = all_variants();
+  std::erase_if(variants, [](const Variant& variant) { return variant.name == "impress_reordered"; });
+  return variants;
 }
 
 }  // namespace reprefill::test_support

@@ -44,6 +44,7 @@ class VariantGenerator {
     if (system == "impress") {
       params["vote"] = pick<const char*>({"top_k", "majority", "union"});
       params["similarity_exponent"] = pick<double>({0.1, 0.6, 3});
+      params["reorder"] = {{"io", pick<const char*>({"off", "offline"})}};
     }
     if (system == "impress" || system == "contiguous_kv") {
       params["identify_cache"] = pick<const char*>({"none", "policy", "pinned_host"});

@@ -6,6 +6,7 @@
 #include "core/record/result_folder.hpp"
 #include "tests/sim/simulation/one_point.hpp"
 #include "tests/support/temporary_folder.hpp"
+#include "traces/importance/importance_trace.hpp"
 
 namespace reprefill::sim {
 namespace {
@@ -210,6 +211,82 @@ TEST(Append, ExactKvCostsComputeInTheBackgroundAndDelaysTheNextRequestOnly) {
 }
 
 // ---- element sizes, streamed weights, reads that land in GPU memory ----
+
+TEST(Reordering, OfflineLoadsFewerBlocksForTheSameTokensAndSaysWhatItCost) {
+  const auto run = [](const char* io) {
+    Json scenario = pool_scenario("impress");
+    return OnePoint(scenario, {"budget=0.25", std::string("reorder.io=") + io}).row();
+  };
+  const Json off = run("off"), offline = run("offline");
+  EXPECT_LT(offline["efficiency"]["tokens_loaded_per_token_selected"],
+            off["efficiency"]["tokens_loaded_per_token_selected"]);
+  EXPECT_EQ(offline["efficiency"]["effective_budget"], off["efficiency"]["effective_budget"]);
+  EXPECT_EQ(offline["attention_mass_kept"], off["attention_mass_kept"]) << "the same tokens are chosen";
+  EXPECT_FALSE(off.contains("reordering"));
+  EXPECT_FALSE(offline["timing_dependent"].get<bool>());
+  // Qwen2.5-0.5B: 24 layers, K of a token in a layer is 256 B; six prefixes of 960 stored tokens.
+  const std::uint64_t payload = 6 * 24 * 960 * 512ull, places = 6 * 24 * 960 * 4ull;
+  const Json& cost = offline["reordering"];
+  EXPECT_EQ(cost["io"], "offline");
+  EXPECT_EQ(cost["layers_rewritten"], 6 * 24);
+  EXPECT_EQ(cost["read_bytes"], payload);
+  EXPECT_EQ(cost["written_bytes"], payload + places);
+  EXPECT_EQ(cost["metadata_bytes"], places);
+  const SsdProfile ssd = OnePoint(pool_scenario("impress")).point().profile.ssd;
+  EXPECT_NEAR(cost["before_run_s"].get<double>(),
+              static_cast<double>(payload) / ssd.read_bandwidth.value +
+                  static_cast<double>(payload + places) / ssd.write_bandwidth.value,
+              1e-6);
+  // The permutation of a prefix: 24 x 960 x 4 B = 92,160 B, in whole pages 94,208 B.
+  EXPECT_EQ(offline["space"]["auxiliary_bytes_per_prefix"].get<std::uint64_t>(),
+            off["space"]["auxiliary_bytes_per_prefix"].get<std::uint64_t>() + 94208);
+}
+
+TEST(Reordering, InTheBackgroundWritesDuringTheRunAndIsFlagged) {
+  const Json row = OnePoint(pool_scenario("impress"), {"budget=0.25", "reorder.io=background",
+                                                       "reorder.interval_s=0.005", "reorder.calibration_requests=2"})
+                       .row();
+  EXPECT_TRUE(row["timing_dependent"].get<bool>());
+  EXPECT_GT(row["reordering"]["layers_rewritten"].get<int>(), 0);
+  EXPECT_GT(row["reordering"]["discarded_pieces"].get<int>(), 0);
+  EXPECT_GT(row["busy"]["ssd_write"].get<double>(), 0);
+  EXPECT_GT(row["reordering"]["metadata_bytes"].get<int>(), 0);
+  EXPECT_FALSE(row["reordering"].contains("before_run_s"));
+}
+
+TEST(Reordering, InTheBackgroundGoesOnWhileSegmentsComeAndLeaveAFullStore) {
+  const Json row =
+      OnePoint(trace_scenario("impress"), {"budget=0.25", "reorder.io=background", "reorder.interval_s=0.5",
+                                           "reorder.calibration_requests=1", "workload.ssd_capacity=150 MB"})
+          .row();
+  EXPECT_GT(row["reordering"]["layers_rewritten"].get<int>(), 0);
+  EXPECT_GT(row["workload"]["segments_removed"].get<int>(), 0);
+}
+
+TEST(Reordering, OfflineLeavesWhatATraceAppendsInItsOrder) {
+  const auto row = [](const char* io) {
+    return OnePoint(trace_scenario("impress"), {"budget=0.25", std::string("reorder.io=") + io}).row();
+  };
+  const Json offline = row("offline");
+  EXPECT_EQ(offline["reordering"]["layers_rewritten"], 0);
+  EXPECT_EQ(offline["bytes_per_request"]["payload_needed_bytes"],
+            row("off")["bytes_per_request"]["payload_needed_bytes"]);
+}
+
+TEST(Reordering, OfflineIsRefusedWhereImportanceIsRecorded) {
+  const reprefill::test_support::TemporaryFolder folder;
+  const std::string file = (folder / "one.rimp").string();
+  traces::ImportanceTraceWriter(file, {.channels = {{.name = "keys", .num_heads = 2}}, .recorded_under = {}}).finish();
+  Json scenario = pool_scenario("impress");
+  scenario["importance"] = {{"kind", "recorded"}, {"file", file}};
+  try {
+    OnePoint(scenario, {"reorder.io=offline"}).check();
+    FAIL() << "the trace has no requests to calibrate on";
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("reorder.io: found offline with recorded importance"));
+  }
+  EXPECT_NO_THROW(OnePoint(scenario, {"reorder.io=background"}).check());
+}
 
 TEST(RunPoint, OneByteKvHalvesTheBytes) {
   const auto bytes = [](const char* set) {
