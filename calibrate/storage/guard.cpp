@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "calibrate/storage/scratch_file.hpp"
 #include "core/base/error.hpp"
 #include "engine/io/storage_kind.hpp"
 
@@ -82,7 +83,8 @@ StorageSite inspect_site(const std::filesystem::path& folder, std::optional<Byte
   StorageSite site{.folder = folder,
                    .file_system = kind.file_system,
                    .device = find_block_device(folder),
-                   .free = Bytes{std::filesystem::space(folder).available},
+                   // A run removes leftovers of killed ones before it writes anything; a plan leaves them alone.
+                   .free = Bytes{std::filesystem::space(folder).available} + leftover_bytes(folder),
                    .span = {},
                    .warnings = {}};
   site.span = check_span(folder, site.free, span);

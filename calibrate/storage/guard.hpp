@@ -15,7 +15,7 @@ struct StorageSite {
   std::filesystem::path folder;
   std::string file_system;
   BlockDevice device;
-  Bytes free;
+  Bytes free;                         // once leftovers of killed calibrations are removed
   Bytes span;                         // of the scratch file
   std::vector<std::string> warnings;  // the system disk, a span that a drive's cache may hold
 };

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,6 +27,19 @@ void fill_random(std::span<std::byte> out, std::uint64_t offset) {
   for (std::size_t i = 0; i + 8 <= out.size(); i += 8) {
     const std::uint64_t value = mix64((offset + i) * 0x9e3779b97f4a7c15ull);
     std::memcpy(out.data() + i, &value, 8);
+  }
+}
+
+/// Scratch files that nobody has locked: their owner was killed. They stay locked while `visit` looks at one.
+void visit_leftovers(const std::filesystem::path& folder,
+                     const std::function<void(const std::filesystem::path&, int file)>& visit) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    if (!entry.path().filename().string().starts_with(kPrefix) || !entry.is_regular_file()) continue;
+    const int file = ::open(entry.path().c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (file < 0) continue;
+    if (::flock(file, LOCK_EX | LOCK_NB) == 0) visit(entry.path(), file);
+    ::close(file);
   }
 }
 
@@ -116,15 +130,20 @@ double ScratchFile::cached_share() const {
 
 std::vector<std::filesystem::path> remove_leftovers(const std::filesystem::path& folder) {
   std::vector<std::filesystem::path> removed;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    if (!entry.path().filename().string().starts_with(kPrefix) || !entry.is_regular_file()) continue;
-    const int file = ::open(entry.path().c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (file < 0) continue;
-    if (::flock(file, LOCK_EX | LOCK_NB) == 0 && ::unlink(entry.path().c_str()) == 0) removed.push_back(entry.path());
-    ::close(file);
-  }
+  visit_leftovers(folder, [&](const std::filesystem::path& path, int) {
+    if (::unlink(path.c_str()) == 0) removed.push_back(path);
+  });
   return removed;
+}
+
+Bytes leftover_bytes(const std::filesystem::path& folder) {
+  constexpr std::uint64_t kStatBlock = 512;
+  Bytes sum{0};
+  visit_leftovers(folder, [&](const std::filesystem::path&, int file) {
+    struct stat status = {};
+    if (::fstat(file, &status) == 0) sum.value += static_cast<std::uint64_t>(status.st_blocks) * kStatBlock;
+  });
+  return sum;
 }
 
 }  // namespace reprefill::calibrate

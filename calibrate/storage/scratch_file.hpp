@@ -42,5 +42,7 @@ class ScratchFile {
 /// Removes scratch files whose program has ended without doing so. What a running program holds stays. Returns what was
 /// removed.
 std::vector<std::filesystem::path> remove_leftovers(const std::filesystem::path& folder);
+/// What they take of the drive, and removing them gives back.
+Bytes leftover_bytes(const std::filesystem::path& folder);
 
 }  // namespace reprefill::calibrate

@@ -1,8 +1,14 @@
 #include "calibrate/storage/guard.hpp"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
 
+#include <fstream>
+
+#include "calibrate/storage/scratch_file.hpp"
 #include "core/base/error.hpp"
 #include "engine/io/storage_kind.hpp"
 #include "tests/support/temporary_folder.hpp"
@@ -58,6 +64,40 @@ TEST_F(OnADisk, ASmallSpanIsTakenWithAWarning) {
   EXPECT_EQ(site.span, Bytes{64 * kMiB});
   EXPECT_THAT(site.warnings, testing::Contains(HasSubstr("mapping cache")));
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));  // looking leaves nothing behind
+}
+
+/// Allocated, not only long: what counts is what removal gives back.
+std::filesystem::path write_scratch(const std::filesystem::path& folder, std::size_t bytes) {
+  const std::filesystem::path path = folder / ".reprefill-scratch-1";
+  std::ofstream(path, std::ios::binary) << std::string(bytes, 'x');
+  const int file = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  EXPECT_EQ(::fsync(file), 0);
+  ::close(file);
+  return path;
+}
+
+TEST_F(OnADisk, WhatAKilledCalibrationLeftCountsAsFreeAndIsNotTouchedByLooking) {
+  EXPECT_EQ(leftover_bytes(folder.path()), Bytes{0});
+  const std::filesystem::path left = write_scratch(folder.path(), 8 * kMiB);
+  EXPECT_GE(leftover_bytes(folder.path()), Bytes{8 * kMiB});
+  EXPECT_LT(leftover_bytes(folder.path()), Bytes{9 * kMiB});
+  inspect_site(folder.path(), Bytes{64 * kMiB});
+  EXPECT_TRUE(std::filesystem::exists(left));
+}
+
+TEST_F(OnADisk, TheScratchFileOfARunningCalibrationIsNotCountedAsFree) {
+  const std::filesystem::path path = write_scratch(folder.path(), kMiB);
+  const int owner = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_EQ(::flock(owner, LOCK_EX | LOCK_NB), 0);
+  EXPECT_EQ(leftover_bytes(folder.path()), Bytes{0});
+  ::close(owner);
+  EXPECT_GE(leftover_bytes(folder.path()), Bytes{kMiB});
+}
+
+TEST(StorageSite, AMemoryFileSystemIsToldWhatIsExpectedInstead) {
+  if (!std::filesystem::exists("/dev/shm") || !engine::storage_kind("/dev/shm").is_memory) GTEST_SKIP() << "no tmpfs";
+  EXPECT_THAT([] { inspect_site("/dev/shm", Bytes{64 * kMiB}); },
+              ThrowsMessage<ConfigError>(HasSubstr("expected a folder on a drive of this machine")));
 }
 
 }  // namespace
