@@ -20,12 +20,14 @@ struct CompareVerbOptions {
   std::size_t repeats = 7;
   std::uint64_t range_replicas = 40;
   double tolerance = 0.05;
-  bool buffered = false, unregistered = false, resume = false, force = false, quiet = false, json = false;
+  bool buffered = false, unregistered = false, resume = false, force = false, judge_only = false;
+  bool quiet = false, json = false;
 };
 
-sim::Scenario read_compared(const CompareVerbOptions& options, const Environment& environment) {
+sim::Scenario read_compared(const CompareVerbOptions& options, const std::string& model,
+                            const Environment& environment) {
   std::vector<sim::Override> overrides = overrides_of(options.sets);
-  overrides.push_back({"model", {options.model.folder}});
+  overrides.push_back({"model", {model}});
   if (!options.profile.empty()) overrides.push_back({"profile", {options.profile}});
   return sim::read_scenario(std::filesystem::path(options.scenario), overrides, environment.scenario);
 }
@@ -40,17 +42,13 @@ void note_other_machine(const CompareVerbOptions& options, const Environment& en
   }
 }
 
-void run(const CompareVerbOptions& options, const Environment& environment) {
-  const sim::Scenario scenario = read_compared(options, environment);
-  note_other_machine(options, environment);
-  engine::Model model = open_model(options.model);
-  if (model.executor->kv_type() != KvType::bf16) {
-    throw ConfigError("--kv-dtype: found fp32; expected bf16: the simulator counts stored bytes as bf16");
-  }
-  const std::filesystem::path out = options.out.empty()
-                                        ? std::filesystem::path("results") / ("compare-" + scenario.name)
-                                        : std::filesystem::path(options.out);
-  const sim::InterruptGuard interrupt;
+std::filesystem::path out_of(const CompareVerbOptions& options, const sim::Scenario& scenario) {
+  return options.out.empty() ? std::filesystem::path("results") / ("compare-" + scenario.name)
+                             : std::filesystem::path(options.out);
+}
+
+study::CompareOptions compare_options(const CompareVerbOptions& options, const std::filesystem::path& out,
+                                      const sim::InterruptGuard& interrupt) {
   study::CompareOptions wanted{.repeats = options.repeats, .range_replicas = options.range_replicas};
   wanted.judgement.tolerance = options.tolerance;
   wanted.real = {.buffered_reads = options.buffered,
@@ -58,6 +56,36 @@ void run(const CompareVerbOptions& options, const Environment& environment) {
                  .interrupted = &interrupt.flag()};
   wanted.work_folder = options.work.empty() ? out / "work" : std::filesystem::path(options.work);
   wanted.interrupted = &interrupt.flag();
+  return wanted;
+}
+
+void write_and_print(const CompareVerbOptions& options, const study::CompareResult& result, const std::string& executor,
+                     record::ResultFolder& folder) {
+  folder.finish(result.rows, result.summary, {{"executor", executor}});
+  const std::string markdown = study::compare_markdown(result.rows, result.summary);
+  write_file_atomically(folder.path() / "compare.md", markdown);
+  write_file_atomically(folder.path() / "timeline.json", result.timeline.dump() + "\n");
+  if (options.json) {
+    fmt::print("{}\n", result.summary.dump(2));
+  } else {
+    fmt::print("{}\nResults: {}\n", markdown, folder.path().string());
+  }
+}
+
+/// With it a kept work folder says all that a judgement elsewhere needs of the model.
+std::filesystem::path kept_config(const std::filesystem::path& work, const std::string& model) {
+  return work / model / "config.json";
+}
+
+void measure_and_judge(const CompareVerbOptions& options, const Environment& environment) {
+  const sim::Scenario scenario = read_compared(options, options.model.folder, environment);
+  engine::Model model = open_model(options.model);
+  if (model.executor->kv_type() != KvType::bf16) {
+    throw ConfigError("--kv-dtype: found fp32; expected bf16: the simulator counts stored bytes as bf16");
+  }
+  const sim::InterruptGuard interrupt;
+  const std::filesystem::path out = out_of(options, scenario);
+  study::CompareOptions wanted = compare_options(options, out, interrupt);
   Progress progress("compare", std::vector<double>(study::num_engine_runs(scenario, wanted), 1.0),
                     options.quiet ? ProgressMode::quiet : ProgressMode::automatic, "runs");
   wanted.on_run = [&](std::size_t done) { progress.done(done - 1); };
@@ -67,20 +95,42 @@ void run(const CompareVerbOptions& options, const Environment& environment) {
   const auto mode = options.resume  ? record::ResultFolder::Mode::resume
                     : options.force ? record::ResultFolder::Mode::replace
                                     : record::ResultFolder::Mode::fresh;
-  record::ResultFolder folder(out, study::compare_inputs(scenario, model, wanted), mode);
+  const study::MeasuredOn on = study::measured_on(model);
+  record::ResultFolder folder(out, study::compare_inputs(scenario, on, wanted), mode);
   if (!options.resume) study::remove_recordings(wanted.work_folder);
   sim::SharedInputs inputs(environment.scenario);
   const study::CompareResult result = study::compare(model, scenario, inputs, folder, wanted);
-  folder.finish(result.rows, result.summary, {{"executor", model.executor->describe()}});
-  const std::string markdown = study::compare_markdown(result.rows, result.summary);
-  write_file_atomically(out / "compare.md", markdown);
-  write_file_atomically(out / "timeline.json", result.timeline.dump() + "\n");
-  if (options.work.empty()) std::filesystem::remove_all(wanted.work_folder);
-  if (options.json) {
-    fmt::print("{}\n", result.summary.dump(2));
+  if (options.work.empty()) {
+    std::filesystem::remove_all(wanted.work_folder);
   } else {
-    fmt::print("{}\nResults: {}\n", markdown, out.string());
+    const std::filesystem::path config = kept_config(wanted.work_folder, on.model);
+    std::filesystem::create_directories(config.parent_path());
+    std::filesystem::copy_file(std::filesystem::path(options.model.folder) / "config.json", config,
+                               std::filesystem::copy_options::overwrite_existing);
   }
+  write_and_print(options, result, on.executor, folder);
+}
+
+void judge_again(const CompareVerbOptions& options, const Environment& environment) {
+  if (options.work.empty()) {
+    throw ConfigError("--judge-only: found no --work; expected the folder that the measuring call kept with --work");
+  }
+  const study::MeasuredRequests measured = study::read_measured(options.work);
+  const std::string model = kept_config(options.work, measured.on.model).parent_path().string();
+  const sim::Scenario scenario = read_compared(options, model, environment);
+  const sim::InterruptGuard interrupt;
+  const std::filesystem::path out = out_of(options, scenario);
+  const study::CompareOptions wanted = compare_options(options, out, interrupt);
+  record::ResultFolder folder(out, study::compare_inputs(scenario, measured.on, wanted),
+                              record::ResultFolder::Mode::resume);
+  write_and_print(options, study::judge_again(scenario, measured, folder, wanted), measured.on.executor, folder);
+}
+
+void run(const CompareVerbOptions& options, const Environment& environment) {
+  if (options.judge_only) return judge_again(options, environment);
+  if (options.model.folder.empty()) throw ConfigError("--model: found none; expected a checkpoint's folder");
+  note_other_machine(options, environment);
+  measure_and_judge(options, environment);
 }
 
 }  // namespace
@@ -90,7 +140,7 @@ void add_compare(CLI::App& app, const Environment& environment) {
   CLI::App* verb = app.add_subcommand(
       "compare", "Serve a scenario's requests on this machine and in the simulator; print how far they are apart");
   verb->add_option("scenario", options->scenario, "Scenario file (JSON): prefix_pool, closed arrivals")->required();
-  add_model_options(*verb, options->model);
+  add_model_options(*verb, options->model)->required(false);
   verb->add_option("--profile", options->profile, "Profile of this machine (default: the scenario's)");
   verb->add_option("--set", options->sets, "path=value or path=v1,v2 (an axis): wins over the file");
   verb->add_option("--repeats", options->repeats, "Real runs of every point, interleaved (default 7)")
@@ -107,7 +157,12 @@ void add_compare(CLI::App& app, const Environment& environment) {
   verb->add_flag("--unregistered-buffers", options->unregistered, "Do without locked memory for io_uring");
   CLI::Option* resume =
       verb->add_flag("--resume", options->resume, "Go on with an interrupted comparison: measured runs are kept");
-  verb->add_flag("--force", options->force, "Replace the results in the folder")->excludes(resume);
+  CLI::Option* force = verb->add_flag("--force", options->force, "Replace the results in the folder")->excludes(resume);
+  verb->add_flag("--judge-only", options->judge_only,
+                 "Hold --profile against what OUT has measured, on any machine: needs OUT and the kept --work (without "
+                 "its store), no --model")
+      ->excludes(resume)
+      ->excludes(force);
   verb->add_flag("--quiet", options->quiet, "No progress");
   verb->add_flag("--json", options->json, "Print the summary as JSON");
   verb->callback([options, environment] { run(*options, environment); });

@@ -4,9 +4,10 @@
 
 namespace reprefill::cli {
 
-void add_model_options(CLI::App& verb, ModelOptions& options) {
-  verb.add_option("--model", options.folder, "Folder of a Qwen2 or Qwen2.5 checkpoint (config.json, safetensors)")
-      ->required();
+CLI::Option* add_model_options(CLI::App& verb, ModelOptions& options) {
+  CLI::Option* const model =
+      verb.add_option("--model", options.folder, "Folder of a Qwen2 or Qwen2.5 checkpoint (config.json, safetensors)");
+  model->required();
   verb.add_option("--tokenizer", options.tokenizer, "tokenizer.json, where it is not in the model's folder");
   verb.add_option("--device", options.device, "cpu (default) or cuda: what computes, and where the GPU tier is");
   verb.add_option("--gpu", options.gpu_index, "Number of the GPU, with --device cuda (default 0)")
@@ -15,6 +16,7 @@ void add_model_options(CLI::App& verb, ModelOptions& options) {
       ->check(CLI::Range(1, 1024));
   verb.add_option("--kv-dtype", options.kv_dtype,
                   "Element type of stored KV: bf16 (default), fp32 (parity tests only)");
+  return model;
 }
 
 engine::Model open_model(const ModelOptions& options) {

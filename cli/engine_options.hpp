@@ -16,7 +16,8 @@ struct ModelOptions {
   std::string device = "cpu";
   int gpu_index = 0;
 };
-void add_model_options(CLI::App& verb, ModelOptions& options);
+/// Returns `--model`, which is required unless the caller says otherwise.
+CLI::Option* add_model_options(CLI::App& verb, ModelOptions& options);
 engine::Model open_model(const ModelOptions& options);
 
 /// Whose KV the executor produces: what a store is checked against and written for.

@@ -51,9 +51,22 @@ bool depends_on_timing(const sim::Point& point) {
   return entry.make(point.system_params, environment)->timing_dependent();
 }
 
-class CompareJob {
+std::filesystem::path importance_file(const CompareOptions& options, const sim::Point& point) {
+  return options.work_folder / fmt::format("point{}{}", point.index, kRecordingExtension);
+}
+
+std::size_t journal_entry(const sim::Scenario& scenario, std::size_t repeat, const sim::Point& point) {
+  return repeat * scenario.points.size() + point.index;
+}
+
+void check_interrupted(const CompareOptions& options) {
+  if (options.interrupted != nullptr && *options.interrupted) throw Interrupted();
+}
+
+/// Fills the journal.
+class MeasureJob {
  public:
-  CompareJob(engine::Model& model, const sim::Scenario& scenario, sim::SharedInputs& inputs,
+  MeasureJob(engine::Model& model, const sim::Scenario& scenario, sim::SharedInputs& inputs,
              record::ResultFolder& folder, const CompareOptions& options)
       : model_(model), scenario_(scenario), folder_(folder), options_(options) {
     const std::vector<std::uint64_t> warmup = warmup_counts(scenario, inputs);
@@ -63,25 +76,27 @@ class CompareJob {
     std::filesystem::create_directories(options.work_folder);
   }
 
-  CompareResult run() {
+  MeasuredRequests run() {
     const auto on_prefix = [&](std::size_t done, std::size_t all) {
-      check_interrupted();
+      check_interrupted(options_);
       if (options_.on_prefix) options_.on_prefix(done, all);
     };
     store_.emplace(
         build_compare_store(model_, scenario_.points, workloads_, options_.work_folder / "store", on_prefix));
     for (const sim::Point& point : scenario_.points) record_importance(point);
     measure();
-    return judge_all();
+    MeasuredRequests measured{.on = measured_on(model_), .segment_tokens = {}, .points = {}};
+    for (std::uint32_t i = 0; i < store_->num_segments(); ++i) {
+      measured.segment_tokens.push_back(store_->segment(SegmentId{i}).num_tokens());
+    }
+    for (const sim::Point& point : scenario_.points) {
+      const CompareWorkload& workload = workloads_[point.index];
+      measured.points.push_back({resolve_requests(*store_, point, workload), workload.num_warmup});
+    }
+    return measured;
   }
 
  private:
-  void check_interrupted() const {
-    if (options_.interrupted != nullptr && *options_.interrupted) throw Interrupted();
-  }
-  std::filesystem::path importance_file(const sim::Point& point) const {
-    return options_.work_folder / fmt::format("point{}{}", point.index, kRecordingExtension);
-  }
   void done() {
     ++num_done_;
     if (options_.on_run) options_.on_run(num_done_);
@@ -89,9 +104,10 @@ class CompareJob {
 
   /// What the engine scored and chose. It also warms up weights and buffers, so it is not timed.
   void record_importance(const sim::Point& point) {
-    check_interrupted();
-    if (!std::filesystem::exists(importance_file(point))) {
-      run_on_engine(model_, *store_, point, workloads_[point.index], options_.real, importance_file(point));
+    check_interrupted(options_);
+    const std::filesystem::path file = importance_file(options_, point);
+    if (!std::filesystem::exists(file)) {
+      run_on_engine(model_, *store_, point, workloads_[point.index], options_.real, file);
     }
     done();
   }
@@ -102,9 +118,9 @@ class CompareJob {
     for (std::size_t repeat = 0; repeat < options_.repeats; ++repeat) {
       for (std::size_t i = 0; i < num_points; ++i) {
         const sim::Point& point = scenario_.points[(i + repeat) % num_points];
-        const std::size_t entry = repeat * num_points + point.index;
+        const std::size_t entry = journal_entry(scenario_, repeat, point);
         if (folder_.row(entry) == nullptr) {
-          check_interrupted();
+          check_interrupted(options_);
           const MachineRun run = run_on_engine(model_, *store_, point, workloads_[point.index], options_.real);
           Json row = {{"point", point.index}, {"repeat", repeat}, {"run", to_json(run)}};
           if (repeat == 0) row["timeline"] = spans_json(run.timeline);
@@ -113,77 +129,6 @@ class CompareJob {
         done();
       }
     }
-  }
-
-  const Json& journal(std::size_t repeat, const sim::Point& point) const {
-    const Json* row = folder_.row(repeat * scenario_.points.size() + point.index);
-    REPREFILL_CHECK(row != nullptr, "repeat {} of point {} was not measured", repeat, point.index);
-    return *row;
-  }
-
-  CompareResult judge_all() {
-    CompareResult result;
-    std::vector<PointComparison> comparisons;
-    OverlayTimeline timeline;
-    for (const sim::Point& point : scenario_.points) {
-      check_interrupted();
-      comparisons.push_back(judge_point(point));
-      const std::string name = fmt::format("{} {}", point.index, point.label);
-      timeline.add(name + ", engine", spans_from_json(journal(0, point).at("timeline")));
-      timeline.add(name + ", simulator", comparisons.back().predicted.timeline);
-      result.rows.push_back(row_of(point, comparisons.back()));
-    }
-    result.summary = summarise_comparison(scenario_.points, comparisons);
-    result.timeline = timeline.json();
-    return result;
-  }
-
-  PointComparison judge_point(const sim::Point& point) {
-    std::vector<MachineRun> repeats;
-    for (std::size_t repeat = 0; repeat < options_.repeats; ++repeat) {
-      repeats.push_back(machine_run_from_json(journal(repeat, point).at("run")));
-    }
-    const auto importance = traces::RecordedImportance::open(importance_file(point));
-    const SimulatedSessionOptions simulation{
-        .system = point.system,
-        .system_params = point.system_params,
-        .path = as_the_engine_runs(point.path),
-        .geometry = point.geometry,
-        .segment_tokens = [this](SegmentId segment) { return store_->segment(segment).num_tokens(); },
-        .store_block_tokens = point.store_block_tokens,
-        .max_in_flight = point.workload.max_in_flight(),
-        .importance = &importance,
-        .seed = point.seed};
-    // Prompts are given as ids: neither machine tokenises.
-    sim::Profile profile = point.profile;
-    profile.host.tokenise_per_token = Nanoseconds{0};
-    const std::vector<pipeline::Request> requests = resolve_requests(*store_, point, workloads_[point.index]);
-    return compare_point({.simulation = simulation,
-                          .profile = profile,
-                          .requests = requests,
-                          .num_warmup = workloads_[point.index].num_warmup,
-                          .repeats = repeats,
-                          .timing_dependent = depends_on_timing(point),
-                          .range_replicas = options_.range_replicas,
-                          .judgement = options_.judgement});
-  }
-
-  Json row_of(const sim::Point& point, const PointComparison& comparison) const {
-    Json row = {{"schema_version", kCompareSchemaVersion},
-                {"kind", "compare"},
-                {"point", point.index},
-                {"label", point.label},
-                {"system", point.system},
-                {"axes", point.axes},
-                {"software_path", enum_name(point.path.kind)},
-                {"profile", point.profile.name},
-                {"requests_in_flight", point.workload.max_in_flight()},
-                {"prefix_tokens", point.workload.pool.prefix_tokens},
-                {"warmup_requests", workloads_[point.index].num_warmup},
-                {"measured_requests", workloads_[point.index].prompts.size() - workloads_[point.index].num_warmup},
-                {"timing_dependent", depends_on_timing(point)}};
-    row.update(to_json(comparison));
-    return row;
   }
 
   engine::Model& model_;
@@ -195,14 +140,107 @@ class CompareJob {
   std::size_t num_done_ = 0;
 };
 
+/// Holds the simulator against a whole journal.
+class JudgeJob {
+ public:
+  JudgeJob(const sim::Scenario& scenario, const MeasuredRequests& measured, const record::ResultFolder& folder,
+           const CompareOptions& options)
+      : scenario_(scenario), measured_(measured), folder_(folder), options_(options) {}
+
+  CompareResult run() {
+    CompareResult result;
+    std::vector<PointComparison> comparisons;
+    OverlayTimeline timeline;
+    for (const sim::Point& point : scenario_.points) {
+      check_interrupted(options_);
+      comparisons.push_back(judge_point(point));
+      const std::string name = fmt::format("{} {}", point.index, point.label);
+      timeline.add(name + ", engine", spans_from_json(journal(0, point).at("timeline")));
+      timeline.add(name + ", simulator", comparisons.back().predicted.timeline);
+      result.rows.push_back(row_of(point, comparisons.back()));
+    }
+    result.summary = summarise_comparison(scenario_.points, comparisons);
+    result.timeline = timeline.json();
+    return result;
+  }
+
+ private:
+  const Json& journal(std::size_t repeat, const sim::Point& point) const {
+    const Json* row = folder_.row(journal_entry(scenario_, repeat, point));
+    if (row == nullptr) {
+      throw ConfigError(fmt::format("{}: repeat {} of point {} was not measured; expected a whole journal",
+                                    folder_.path().string(), repeat, point.index));
+    }
+    return *row;
+  }
+
+  PointComparison judge_point(const sim::Point& point) {
+    std::vector<MachineRun> repeats;
+    for (std::size_t repeat = 0; repeat < options_.repeats; ++repeat) {
+      repeats.push_back(machine_run_from_json(journal(repeat, point).at("run")));
+    }
+    const auto importance = traces::RecordedImportance::open(importance_file(options_, point));
+    const SimulatedSessionOptions simulation{
+        .system = point.system,
+        .system_params = point.system_params,
+        .path = as_the_engine_runs(point.path),
+        .geometry = point.geometry,
+        .segment_tokens = [this](SegmentId segment) { return measured_.segment_tokens.at(segment.value); },
+        .store_block_tokens = point.store_block_tokens,
+        .max_in_flight = point.workload.max_in_flight(),
+        .importance = &importance,
+        .seed = point.seed};
+    // Prompts are given as ids: neither machine tokenises.
+    sim::Profile profile = point.profile;
+    profile.host.tokenise_per_token = Nanoseconds{0};
+    const MeasuredPoint& served = measured_.points.at(point.index);
+    return compare_point({.simulation = simulation,
+                          .profile = profile,
+                          .requests = served.requests,
+                          .num_warmup = served.num_warmup,
+                          .repeats = repeats,
+                          .timing_dependent = depends_on_timing(point),
+                          .range_replicas = options_.range_replicas,
+                          .judgement = options_.judgement});
+  }
+
+  Json row_of(const sim::Point& point, const PointComparison& comparison) const {
+    const MeasuredPoint& served = measured_.points.at(point.index);
+    Json row = {{"schema_version", kCompareSchemaVersion},
+                {"kind", "compare"},
+                {"point", point.index},
+                {"label", point.label},
+                {"system", point.system},
+                {"axes", point.axes},
+                {"software_path", enum_name(point.path.kind)},
+                {"profile", point.profile.name},
+                {"requests_in_flight", point.workload.max_in_flight()},
+                {"prefix_tokens", point.workload.pool.prefix_tokens},
+                {"warmup_requests", served.num_warmup},
+                {"measured_requests", served.requests.size() - served.num_warmup},
+                {"timing_dependent", depends_on_timing(point)}};
+    row.update(to_json(comparison));
+    return row;
+  }
+
+  const sim::Scenario& scenario_;
+  const MeasuredRequests& measured_;
+  const record::ResultFolder& folder_;
+  const CompareOptions& options_;
+};
+
 }  // namespace
 
-Json compare_inputs(const sim::Scenario& scenario, const engine::Model& model, const CompareOptions& options) {
+MeasuredOn measured_on(const engine::Model& model) {
+  return {model.checkpoint->geometry().name, model.checkpoint->fingerprint(), model.executor->describe()};
+}
+
+Json compare_inputs(const sim::Scenario& scenario, const MeasuredOn& on, const CompareOptions& options) {
   Json json = {{"schema_version", kCompareSchemaVersion},
                {"kind", "compare"},
-               {"model", model.checkpoint->geometry().name},
-               {"fingerprint", fmt::format("{:016x}", model.checkpoint->fingerprint())},
-               {"executor", model.executor->describe()},
+               {"model", on.model},
+               {"fingerprint", fmt::format("{:016x}", on.fingerprint)},
+               {"executor", on.executor},
                {"repeats", options.repeats},
                {"buffered_reads", options.real.buffered_reads},
                {"points", Json::array()}};
@@ -229,7 +267,18 @@ void remove_recordings(const std::filesystem::path& work_folder) {
 
 CompareResult compare(engine::Model& model, const sim::Scenario& scenario, sim::SharedInputs& inputs,
                       record::ResultFolder& folder, const CompareOptions& options) {
-  return CompareJob(model, scenario, inputs, folder, options).run();
+  const MeasuredRequests measured = MeasureJob(model, scenario, inputs, folder, options).run();
+  write_measured(options.work_folder, measured);
+  return JudgeJob(scenario, measured, folder, options).run();
+}
+
+CompareResult judge_again(const sim::Scenario& scenario, const MeasuredRequests& measured, record::ResultFolder& folder,
+                          const CompareOptions& options) {
+  if (measured.points.size() != scenario.points.size()) {
+    throw ConfigError(fmt::format("{}: {} points; the scenario has {}", options.work_folder.string(),
+                                  measured.points.size(), scenario.points.size()));
+  }
+  return JudgeJob(scenario, measured, folder, options).run();
 }
 
 }  // namespace reprefill::study

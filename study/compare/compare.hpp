@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/record/result_folder.hpp"
+#include "study/compare/measured_requests.hpp"
 #include "study/compare/point_comparison.hpp"
 #include "study/compare/real_run.hpp"
 
@@ -25,8 +26,10 @@ struct CompareResult {
   Json timeline;  // Chrome trace: the first measured request of each point on both machines
 };
 
+MeasuredOn measured_on(const engine::Model& model);
+
 /// What decides the result besides the machine itself: a journal goes on only with the same.
-Json compare_inputs(const sim::Scenario& scenario, const engine::Model& model, const CompareOptions& options);
+Json compare_inputs(const sim::Scenario& scenario, const MeasuredOn& on, const CompareOptions& options);
 
 /// Number of engine runs: one recording and the repeats of every point.
 std::size_t num_engine_runs(const sim::Scenario& scenario, const CompareOptions& options);
@@ -38,5 +41,10 @@ void remove_recordings(const std::filesystem::path& work_folder);
 /// runs that the journal has are not repeated. Throws ConfigError for what the engine cannot serve.
 CompareResult compare(engine::Model& model, const sim::Scenario& scenario, sim::SharedInputs& inputs,
                       record::ResultFolder& folder, const CompareOptions& options);
+
+/// Judges a journal that is whole once more, without engine, model or store: `measured` and the recordings in the work
+/// folder say what was served. Throws ConfigError where a run is missing.
+CompareResult judge_again(const sim::Scenario& scenario, const MeasuredRequests& measured, record::ResultFolder& folder,
+                          const CompareOptions& options);
 
 }  // namespace reprefill::study

@@ -90,6 +90,31 @@ TEST_F(StudyVerbs, CompareKeepsANamedWorkFolderAndUsesItsStoreAgain) {
   EXPECT_EQ(again.exit_code, 0) << again.output;
 }
 
+TEST_F(StudyVerbs, CompareJudgesAgainWithoutModelAndStore) {
+  ASSERT_EQ(compare("--repeats 1 --work " + path("work")).exit_code, 0);
+  const std::string measured = read_text(path("out/journal.jsonl")), rows = read_text(path("out/results.jsonl"));
+  std::filesystem::remove_all(path("work/store"));
+  const auto judge = [&](const std::string& more) {
+    return run_program("compare " + scenario() +
+                       " --judge-only --buffered --quiet --range-replicas 4 --repeats 1 --out " + path("out") +
+                       " --work " + path("work") + " " + more);
+  };
+  const ProgramResult same = judge("");
+  ASSERT_EQ(same.exit_code, 0) << same.output;
+  EXPECT_EQ(read_text(path("out/results.jsonl")), rows);
+  const ProgramResult other = judge("--profile rtx3090-s4500-sata");
+  ASSERT_EQ(other.exit_code, 0) << other.output;
+  EXPECT_NE(read_text(path("out/results.jsonl")), rows);
+  EXPECT_EQ(read_text(path("out/journal.jsonl")), measured);
+
+  expect_refused(judge("--force"), "--force");
+  expect_refused(judge("--set workload.measured_requests=2"), "measured_requests");
+  std::filesystem::remove(path("work/requests.json"));
+  expect_refused(judge(""), "requests.json");
+  expect_refused(run_program("compare " + scenario() + " --judge-only"), "--work");
+  expect_refused(run_program("compare " + scenario()), "--model: found none");
+}
+
 TEST_F(StudyVerbs, CompareExplainsWhatItCannotServe) {
   expect_refused(compare("--set workload.arrivals=poisson"), "workload.arrivals: found poisson; expected closed");
   expect_refused(compare("--profile nowhere"), "no profile \"nowhere\"");

@@ -61,7 +61,7 @@ class Compare : public testing::Test {
   }
   CompareResult run(const sim::Scenario& scenario, const CompareOptions& wanted,
                     record::ResultFolder::Mode mode = record::ResultFolder::Mode::replace) {
-    record::ResultFolder folder(folder_ / "out", compare_inputs(scenario, *model_, wanted), mode);
+    record::ResultFolder folder(folder_ / "out", compare_inputs(scenario, measured_on(*model_), wanted), mode);
     sim::SharedInputs inputs(context_);
     return compare(*model_, scenario, inputs, folder, wanted);
   }
@@ -180,6 +180,41 @@ TEST_F(Compare, ASlowerDriveInTheProfileChangesThePredictionNotTheMeasurement) {
   const CompareResult after = run(read(json), options(1), record::ResultFolder::Mode::resume);
   EXPECT_EQ(after.rows[0]["ttft"]["real_ms"], before.rows[0]["ttft"]["real_ms"]);
   EXPECT_GT(after.rows[0]["ttft"]["predicted_ms"].get<double>(), before.rows[0]["ttft"]["predicted_ms"].get<double>());
+}
+
+TEST_F(Compare, AJudgementAgainWithoutModelAndStoreIsTheSame) {
+  const sim::Scenario scenario = read(scenario_json());
+  const CompareOptions wanted = options();
+  const CompareResult first = run(scenario, wanted);
+  std::filesystem::remove_all(wanted.work_folder / "store");
+  const MeasuredRequests measured = read_measured(wanted.work_folder);
+  record::ResultFolder folder(folder_ / "out", compare_inputs(scenario, measured.on, wanted),
+                              record::ResultFolder::Mode::resume);
+  const CompareResult again = judge_again(scenario, measured, folder, wanted);
+  EXPECT_EQ(again.rows, first.rows);
+  EXPECT_EQ(again.summary, first.summary);
+  EXPECT_EQ(again.timeline, first.timeline);
+}
+
+TEST_F(Compare, AJudgementAgainNeedsEveryMeasuredRun) {
+  const sim::Scenario scenario = read(scenario_json());
+  run(scenario, options(1));
+  const MeasuredRequests measured = read_measured(options().work_folder);
+  const CompareOptions more = options(2);
+  record::ResultFolder folder(folder_ / "other", compare_inputs(scenario, measured.on, more),
+                              record::ResultFolder::Mode::fresh);
+  const auto refused = [&](const MeasuredRequests& requests) {
+    try {
+      judge_again(scenario, requests, folder, more);
+    } catch (const ConfigError& error) {
+      return std::string(error.what());
+    }
+    return std::string("accepted");
+  };
+  EXPECT_THAT(refused(measured), HasSubstr("repeat 0 of point 0 was not measured"));
+  MeasuredRequests fewer = measured;
+  fewer.points.pop_back();
+  EXPECT_THAT(refused(fewer), HasSubstr("3 points; the scenario has 4"));
 }
 
 TEST_F(Compare, WhatTheEngineCannotServeIsRefused) {
