@@ -103,6 +103,7 @@ void plan_gpu(Plan& plan) {
   for (const ModelSource& model : plan.models) {
     plan.parts.push_back(
         part_of(model.geometry.name, gpu_operation_cells(plan.operation_grid, model.geometry, nullptr), plan.rule));
+    plan.parts.push_back(part_of(model.geometry.name + " in sessions", driver_cells(model.geometry, {}), plan.rule));
   }
   plan.parts.push_back(
       part_of("copies to and from the GPU", gpu_copy_cells(plan.options.effort == Effort::full, nullptr), plan.rule));

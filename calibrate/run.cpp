@@ -81,16 +81,15 @@ struct OpenGpuModel {
       folder = *random / "model";
       write_random_checkpoint(folder, source.geometry, source.num_layers);
     }
-    checkpoint.emplace(engine::Checkpoint::open(folder));
-    executor = options.open_executor(*checkpoint, {.device = engine::ExecutorDevice::cuda,
-                                                   .cpu = {.num_threads = plan.options.threads},
-                                                   .gpu_index = plan.options.gpu_index});
-    driver.emplace(*executor);
+    model.checkpoint = std::make_unique<engine::Checkpoint>(engine::Checkpoint::open(folder));
+    model.executor = options.open_executor(*model.checkpoint, {.device = engine::ExecutorDevice::cuda,
+                                                               .cpu = {.num_threads = plan.options.threads},
+                                                               .gpu_index = plan.options.gpu_index});
+    driver.emplace(*model.executor);
     const auto positions = static_cast<std::uint32_t>(source.geometry.max_position_embeddings);
     walk.emplace(*driver, std::min(plan.operation_grid.keys.back(), positions / 16 * 16));
   }
-  std::optional<engine::Checkpoint> checkpoint;
-  std::unique_ptr<engine::Executor> executor;
+  engine::Model model;
   std::optional<GpuDriver> driver;
   std::optional<GpuLayerWalk> walk;
 };
@@ -202,6 +201,7 @@ class PlanRun {
       result_.gpu_name = model->driver->gpu().name();
       result_.gpu_memory = model->driver->gpu().total_memory();
       measure_cells(gpu_operation_cells(plan_.operation_grid, source.geometry, &*model->walk), plan_.rule);
+      measure_driver(source.geometry, model->model);
     }
     // While the clocks are still those of the measurement.
     const std::optional<GpuConditions> after = read_gpu_conditions(plan_.options.gpu_index);

@@ -15,6 +15,9 @@ class SimulatedMachine::Work {
   record::Span span;
   SimulatedMachine* machine = nullptr;
   bool ready = false;
+  /// It begins when what it depends on ends: the driver issued it before, at this time at the latest.
+  bool in_stream = false;
+  Nanoseconds issued_at{0};
   virtual ~Work() = default;
   virtual OpState& op() = 0;
   /// Whether another thread must wake for it.
@@ -227,7 +230,7 @@ SimulatedMachine::~SimulatedMachine() = default;
 void SimulatedMachine::begin(OpState& op) {
   auto& work = dynamic_cast<Work&>(op);
   work.ready = true;
-  work.span.ready = std::max(simulation_.now(), driver_free_at_);
+  work.span.ready = std::max(simulation_.now(), work.in_stream ? work.issued_at : driver_free_at_);
   occupancy_.enter(work.span);
   run_when_issued(work);
 }
@@ -239,10 +242,11 @@ void SimulatedMachine::run_when_issued(Work& work) {
   simulation_.schedule(work.handling, at);
 }
 
-void SimulatedMachine::charge_driver(std::uint64_t num_pieces) {
+void SimulatedMachine::charge_driver(Work& work, std::uint64_t num_pieces) {
   const DriverCosts& driver = options_.profile->host.driver;
   const Nanoseconds cost = driver.per_operation + driver.per_piece * static_cast<std::int64_t>(num_pieces);
   if (cost.value > 0) driver_free_at_ = std::max(driver_free_at_, simulation_.now()) + cost;
+  work.issued_at = driver_free_at_;
 }
 
 void SimulatedMachine::finish(OpState& op, Work& work) {
@@ -250,7 +254,11 @@ void SimulatedMachine::finish(OpState& op, Work& work) {
   busy_[static_cast<std::size_t>(work.span.resource)].end(work.span.end);
   occupancy_.leave(work.span);
   observer_.on_span(work.span);
-  const Nanoseconds heard = std::max(simulation_.now() + options_.profile->host.driver.notice, driver_free_at_);
+  if (work.in_stream) return complete(op);
+  // The way of host work back to a GPU is in selection_cost and first_token_cost.
+  const DriverCosts& driver = options_.profile->host.driver;
+  const Nanoseconds notice = driver.streams && op.kind() != OpKind::read ? Nanoseconds{0} : driver.notice;
+  const Nanoseconds heard = std::max(simulation_.now() + notice, driver_free_at_);
   if (heard == simulation_.now()) return complete(op);
   work.handling.is_over = true;
   simulation_.schedule(work.handling, heard);
@@ -258,21 +266,36 @@ void SimulatedMachine::finish(OpState& op, Work& work) {
 
 namespace {
 
+bool is_of_the_gpu(OpKind kind, record::Resource resource) {
+  switch (kind) {
+    case OpKind::project:
+    case OpKind::score:
+    case OpKind::attend:
+    case OpKind::first_token:
+      return true;
+    case OpKind::copy:
+      return resource != record::Resource::host_memory;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
 template <typename State>
-boost::intrusive_ptr<State> make_op(SimulatedMachine* machine, Simulation& simulation, OpKind kind, OpContext context,
-                                    record::Operation operation, record::Resource resource, Bytes bytes = {}) {
+boost::intrusive_ptr<State> SimulatedMachine::make_op(OpKind kind, OpContext context, record::Operation operation,
+                                                      record::Resource resource, Bytes bytes) {
   boost::intrusive_ptr<State> op(new State(kind, context));
-  op->machine = machine;
+  op->machine = this;
+  op->in_stream = options_.profile->host.driver.streams && is_of_the_gpu(kind, resource);
   op->span = record::Span{.operation = operation,
                           .resource = resource,
                           .request = context.request,
                           .layer_idx = context.layer_idx,
                           .bytes = bytes,
-                          .issued = simulation.now()};
+                          .issued = simulation_.now()};
   return op;
 }
-
-}  // namespace
 
 // ---- SSD ----
 
@@ -280,8 +303,7 @@ ReadOp SimulatedMachine::read(OpContext context, PieceList pieces, ReadPriority 
   const bool demand = priority == ReadPriority::demand;
   const bool keys = !pieces.empty() && (pieces.keys.front().kind() == PieceKind::identification_keys ||
                                         pieces.keys.front().kind() == PieceKind::probe_keys);
-  auto op = make_op<Read>(this, simulation_, OpKind::read, context,
-                          keys ? record::Operation::read_keys : record::Operation::read,
+  auto op = make_op<Read>(OpKind::read, context, keys ? record::Operation::read_keys : record::Operation::read,
                           demand ? record::Resource::ssd_demand : record::Resource::ssd_prefetch);
   op->queue = demand ? SsdQueue::demand : SsdQueue::prefetch;
   const SoftwarePath& path = *options_.path;
@@ -297,7 +319,7 @@ ReadOp SimulatedMachine::read(OpContext context, PieceList pieces, ReadPriority 
     // Segments lie somewhere on the stripe: their number decides where.
     op->requests.push_back({op.get(), request.offset + mix64(request.segment.value) % (1u << 30), request.bytes});
   }
-  charge_driver(pieces.keys.size());
+  charge_driver(*op, pieces.keys.size());
   issue(op, deps);
   return op;
 }
@@ -325,8 +347,7 @@ void SimulatedMachine::release_staging(Bytes size) {
 }
 
 Op SimulatedMachine::write(OpContext context, SegmentId segment, Bytes bytes, const Deps& deps) {
-  auto op = make_op<Write>(this, simulation_, OpKind::write, context, record::Operation::write,
-                           record::Resource::ssd_write, bytes);
+  auto op = make_op<Write>(OpKind::write, context, record::Operation::write, record::Resource::ssd_write, bytes);
   const std::uint64_t limit = std::min<std::uint64_t>(options_.path->max_request_bytes.value, 1u << 20);
   const std::uint64_t start = mix64(segment.value) % (1u << 30);
   for (std::uint64_t done = 0; done < bytes.value; done += limit) {
@@ -405,7 +426,7 @@ Op SimulatedMachine::copy(OpContext context, PieceList pieces, CopyRoute route, 
   static constexpr record::Resource kResources[] = {
       record::Resource::link_h2d_gather, record::Resource::link_h2d_copy, record::Resource::host_memory,
       record::Resource::link_h2d_gather, record::Resource::link_d2h,      record::Resource::link_d2h};
-  auto op = make_op<LaneWork>(this, simulation_, OpKind::copy, context, record::Operation::copy,
+  auto op = make_op<LaneWork>(OpKind::copy, context, record::Operation::copy,
                               kResources[static_cast<std::size_t>(route)], pieces.bytes);
   op->lane = &lane_of(route);
   op->activity = route == CopyRoute::gpu_to_host_tier || route == CopyRoute::gpu_to_staging ? Activity::d2h
@@ -421,7 +442,7 @@ Op SimulatedMachine::copy(OpContext context, PieceList pieces, CopyRoute route, 
       op->sources.emplace_back(read);
     }
   }
-  charge_driver(pieces.keys.size());
+  charge_driver(*op, pieces.keys.size());
   issue(op, deps);
   return op;
 }
@@ -444,8 +465,7 @@ void SimulatedMachine::land_in_gpu(LaneWork& op, CopyRoute route) {
 /// its projection is done. Null where weights are resident.
 Op SimulatedMachine::stream_weights(OpContext context, Bytes size) {
   if (!options_.stream_weights) return nullptr;
-  auto op = make_op<LaneWork>(this, simulation_, OpKind::copy, context, record::Operation::copy,
-                              record::Resource::link_h2d_copy, size);
+  auto op = make_op<LaneWork>(OpKind::copy, context, record::Operation::copy, record::Resource::link_h2d_copy, size);
   op->lane = &host_to_gpu_.lane(0);
   op->activity = Activity::h2d;
   const LinkProfile& link = options_.profile->link;
@@ -457,14 +477,13 @@ Op SimulatedMachine::stream_weights(OpContext context, Bytes size) {
 // ---- compute ----
 
 Op SimulatedMachine::project(OpContext context, TokenRange range, const Deps& deps) {
-  auto op = make_op<LaneWork>(this, simulation_, OpKind::project, context, record::Operation::project,
-                              record::Resource::gpu_compute);
+  auto op = make_op<LaneWork>(OpKind::project, context, record::Operation::project, record::Resource::gpu_compute);
   op->lane = &gpu_;
   const Nanoseconds launch = range.first == 0 ? options_.path->launch_overhead_per_layer : Nanoseconds{0};
   const bool begins = context.layer_idx == 0 && range.first == 0;
   op->duration =
       gpu_noise_.apply(launch + model_.project(range.count) + (begins ? model_.begin(range.count) : Nanoseconds{0}));
-  charge_driver(0);
+  charge_driver(*op, 0);
   if (!options_.stream_weights) {
     issue(op, deps);
     return op;
@@ -496,8 +515,7 @@ Nanoseconds SimulatedMachine::score_on_host(const Request& request, const ScoreS
 }
 
 ScoreOp SimulatedMachine::score(OpContext context, const Request& request, const ScoreSpec& spec, const Deps& deps) {
-  auto op =
-      make_op<Score>(this, simulation_, OpKind::score, context, record::Operation::score, record::Resource::scoring);
+  auto op = make_op<Score>(OpKind::score, context, record::Operation::score, record::Resource::scoring);
   op->request = &request;
   op->spec = spec;
   const ModelGeometry& geometry = *options_.geometry;
@@ -509,16 +527,16 @@ ScoreOp SimulatedMachine::score(OpContext context, const Request& request, const
   const std::uint64_t rows = key_digest_rows(spec.digest, spec.unit_tokens, request.stored_tokens);
   Nanoseconds duration =
       spec.runs_on_host ? score_on_host(request, spec) : model_.score(request.own_tokens, rows, query_heads, kv_heads);
+  if (spec.runs_on_host) op->in_stream = false;
   if (spec.repeats_projection) duration += model_.project(request.own_tokens);
   op->duration = gpu_noise_.apply(duration);
-  charge_driver(0);
+  charge_driver(*op, 0);
   issue(op, deps);
   return op;
 }
 
 SelectOp SimulatedMachine::select(OpContext context, const ScoreOp& scores, const SelectionRule& rule) {
-  auto op =
-      make_op<Select>(this, simulation_, OpKind::select, context, record::Operation::select, record::Resource::scoring);
+  auto op = make_op<Select>(OpKind::select, context, record::Operation::select, record::Resource::scoring);
   op->scores = scores;
   op->rule = rule;
   const auto& scored = static_cast<const Score&>(*scores);
@@ -528,7 +546,7 @@ SelectOp SimulatedMachine::select(OpContext context, const ScoreOp& scores, cons
   const SoftwarePath& path = *options_.path;
   op->to_host = options_.profile->host.selection_cost + path.identify_cost_per_call + path.stage_synchronise +
                 rule.host_time + transfer_time(path.score_to_host, options_.profile->link.copy_bandwidth);
-  charge_driver(0);
+  charge_driver(*op, 0);
   issue(op, Op(scores));
   return op;
 }
@@ -546,8 +564,7 @@ std::uint64_t num_pieces_of(const layout::StoreLayout* layout, std::uint32_t k_t
 
 Op SimulatedMachine::attend(OpContext context, const Request& request, TokenRange range, const KvView& view,
                             const Deps& deps) {
-  auto op = make_op<LaneWork>(this, simulation_, OpKind::attend, context, record::Operation::attend,
-                              record::Resource::gpu_compute);
+  auto op = make_op<LaneWork>(OpKind::attend, context, record::Operation::attend, record::Resource::gpu_compute);
   op->lane = &gpu_;
   const std::uint32_t k_tokens = view.full_length ? view.prefix_tokens : view.kept_k_tokens;
   const std::uint32_t v_tokens = view.full_length ? view.prefix_tokens : view.kept_v_tokens;
@@ -556,18 +573,18 @@ Op SimulatedMachine::attend(OpContext context, const Request& request, TokenRang
   op->activity = attention > linear ? Activity::attention : Activity::gemm;
   op->duration = gpu_noise_.apply(model_.attend(range.count, range.first, k_tokens, v_tokens));
   if (range.first + range.count == request.own_tokens) observer_.on_attend(request, context.layer_idx, view);
-  charge_driver(num_pieces_of(options_.store_layout, k_tokens, v_tokens));
+  charge_driver(*op, num_pieces_of(options_.store_layout, k_tokens, v_tokens));
   issue(op, deps);
   return op;
 }
 
 Op SimulatedMachine::first_token(OpContext context, const Deps& deps) {
-  auto op = make_op<LaneWork>(this, simulation_, OpKind::first_token, context, record::Operation::first_token,
-                              record::Resource::gpu_compute);
+  auto op =
+      make_op<LaneWork>(OpKind::first_token, context, record::Operation::first_token, record::Resource::gpu_compute);
   op->lane = &gpu_;
   op->duration = gpu_noise_.apply(model_.first_token()) + options_.profile->host.first_token_cost;
   last_projection_.erase(context.request);
-  charge_driver(0);
+  charge_driver(*op, 0);
   issue(op, deps);
   return op;
 }
@@ -597,8 +614,8 @@ Nanoseconds SimulatedMachine::decode_step_time() const {
 void SimulatedMachine::begin_decode_step() {
   ++num_decode_steps_;
   decoding_in_step_ = decoding_.size();
-  auto op = make_op<DecodeStep>(this, simulation_, OpKind::attend, {.request = decoding_.front().request},
-                                record::Operation::decode, record::Resource::gpu_compute);
+  auto op = make_op<DecodeStep>(OpKind::attend, {.request = decoding_.front().request}, record::Operation::decode,
+                                record::Resource::gpu_compute);
   op->lane = &gpu_;
   op->duration = gpu_noise_.apply(decode_step_time());
   issue(op, {});
@@ -635,21 +652,20 @@ Nanoseconds SimulatedMachine::host_time(HostTask task) const {
 
 Op SimulatedMachine::host(OpContext context, HostTask task, const Deps& deps) {
   if (task.kind == HostTaskKind::wait) {
-    auto wait =
-        make_op<Wait>(this, simulation_, OpKind::host, context, record::Operation::wait, record::Resource::host);
+    auto wait = make_op<Wait>(OpKind::host, context, record::Operation::wait, record::Resource::host);
     wait->duration = host_time(task);
-    charge_driver(0);
+    charge_driver(*wait, 0);
     issue(wait, deps);
     return wait;
   }
   static constexpr record::Operation kOperations[] = {record::Operation::framework, record::Operation::tokenise,
                                                       record::Operation::look_up, record::Operation::cache_update,
                                                       record::Operation::wait};
-  auto op = make_op<LaneWork>(this, simulation_, OpKind::host, context,
-                              kOperations[static_cast<std::size_t>(task.kind)], record::Resource::host);
+  auto op = make_op<LaneWork>(OpKind::host, context, kOperations[static_cast<std::size_t>(task.kind)],
+                              record::Resource::host);
   op->lane = &host_thread_;
   op->duration = host_time(task);
-  charge_driver(0);
+  charge_driver(*op, 0);
   issue(op, deps);
   return op;
 }

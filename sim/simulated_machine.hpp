@@ -94,11 +94,14 @@ class SimulatedMachine final : public pipeline::MachineCore {
     std::uint64_t num_steps = 0;  // left
   };
 
+  template <typename State>
+  boost::intrusive_ptr<State> make_op(pipeline::OpKind kind, pipeline::OpContext context, record::Operation operation,
+                                      record::Resource resource, Bytes bytes = {});
   void begin(pipeline::OpState& op) override;
   void run_when_issued(Work& work);
   void finish(pipeline::OpState& op, Work& work);
-  /// The driver has issued something: what follows waits until it is done with that.
-  void charge_driver(std::uint64_t num_pieces);
+  /// The driver issues something: what follows waits until it is done with that.
+  void charge_driver(Work& work, std::uint64_t num_pieces);
   void begin_decode_step();
   void end_decode_step();
   Nanoseconds decode_step_time() const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "calibrate/meter/statistics.hpp"
+#include "core/base/error.hpp"
 
 namespace reprefill::calibrate {
 
@@ -31,6 +32,11 @@ LineFit fit_transfers(const std::vector<Measured>& cells, const std::string& qua
   }
   const auto bytes_of = [](const Measured* cell) { return cell->spec.shape.at("bytes").get<double>(); };
   std::ranges::sort(found, {}, bytes_of);
+  for (const Measured* cell : found) {
+    if (median(cell->of()) > 0) continue;
+    throw MachineError(fmt::format("{}: copies that take no time: the clocks of host and device could not be followed",
+                                   cell->spec.id));
+  }
   const auto line_without = [&](std::size_t left_out) {
     std::vector<double> bytes, ns;
     for (std::size_t i = 0; i < found.size(); ++i) {

@@ -23,7 +23,7 @@ std::vector<std::int32_t> ids_of(const ModelGeometry& geometry, std::uint32_t st
 
 /// Lane times of one request's compute.
 struct Handling {
-  std::vector<double> start_ns, notice_ns;
+  std::vector<double> start_ns, notice_ns, select_ns;
 
   void add(std::span<const record::Span> spans) {
     std::map<int, Nanoseconds> attended;
@@ -31,6 +31,9 @@ struct Handling {
       if (span.operation == record::Operation::attend) attended[span.layer_idx] = span.end;
     }
     for (const record::Span& span : spans) {
+      if (span.operation == record::Operation::select) {
+        select_ns.push_back(static_cast<double>((span.end - span.start).value));
+      }
       if (span.operation != record::Operation::project && span.operation != record::Operation::attend) continue;
       start_ns.push_back(static_cast<double>((span.start - span.ready).value));
       // A projection waits for the attention before it alone; issued before that ended, it tells when the end was
@@ -51,6 +54,10 @@ class DriverCell final : public Cell {
     engine::SessionOptions options{
         .system = spec().shape.at("system"), .unregistered_buffers = parts_.unregistered_buffers, .keep_spans = true};
     if (!spec().shape.at("budget").is_null()) options.system_params["budget"] = spec().shape.at("budget");
+    if (options.system != "resident") {
+      const std::uint64_t tier = prefix_bytes().value / 2;
+      options.system_params["gpu_cache_bytes"] = options.system_params["host_cache_bytes"] = tier;
+    }
     session_ = std::make_unique<engine::Session>(*parts_.model, parts_.store, options);
   }
 
@@ -63,7 +70,7 @@ class DriverCell final : public Cell {
       prompts.back().ids.insert(prompts.back().ids.end(), suffix.begin(), suffix.end());
     }
     Handling handling;
-    Sample sample{.values = {0, 0, 0, 0, 0}};
+    Sample sample{.values = {0, 0, 0, 0, 0, 0}};
     const auto share = 1 / static_cast<double>(prompts.size());
     engine::SessionCallbacks callbacks;
     callbacks.on_outcome = [&](const engine::RequestOutcome& outcome) {
@@ -77,11 +84,17 @@ class DriverCell final : public Cell {
     session_->serve(prompts, callbacks);
     sample.values[3] = median(handling.start_ns);
     sample.values[4] = handling.notice_ns.empty() ? 0 : median(handling.notice_ns);
+    sample.values[5] = handling.select_ns.empty() ? 0 : median(handling.select_ns);
     return sample;
   }
   void finish() override { session_.reset(); }
 
  private:
+  Bytes prefix_bytes() const {
+    const ModelGeometry& geometry = parts_.model->checkpoint->geometry();
+    return probe_prefix_tokens(geometry) * geometry.kv_bytes_per_token();
+  }
+
   DriverParts parts_;
   std::unique_ptr<engine::Session> session_;
   std::uint32_t num_served_ = 0;
@@ -135,7 +148,7 @@ std::vector<std::unique_ptr<Cell>> driver_cells(const ModelGeometry& geometry, c
                                     probe.budget.is_null() ? "" : fmt::format("/budget={}", probe.budget.dump())),
                   .quantity = "driver",
                   .shape = {{"model", geometry.name}, {"system", probe.system}, {"budget", probe.budget}},
-                  .metrics = {"busy_ns", "operations", "pieces", "start_ns", "notice_ns"},
+                  .metrics = {"busy_ns", "operations", "pieces", "start_ns", "notice_ns", "select_ns"},
                   .expected_s = 0.1};
     cells.push_back(std::make_unique<DriverCell>(parts, std::move(spec)));
   }

@@ -23,10 +23,12 @@ struct DriverParts {
   bool unregistered_buffers = false;
 };
 
-///   driver   {model, system, budget}   busy_ns, operations, pieces, start_ns, notice_ns: of a request, mean; of
-///            an operation, median
-/// Busy is what the driver is not asleep; start is from an operation's readiness until its lane has begun it, notice
-/// from its end until what depends on it alone is ready.
+///   driver   {model, system, budget}   busy_ns, operations, pieces: of a request, mean; start_ns, notice_ns,
+///   select_ns:
+///            of an operation, median, 0 where none occurs
+/// Prefixes take turns and the tiers hold one of the two: pieces are read, admitted, demoted and evicted. Busy is what
+/// the driver is not asleep; start is from an operation's readiness until its lane has begun it, notice from its end
+/// until what depends on it alone is ready.
 std::vector<std::unique_ptr<Cell>> driver_cells(const ModelGeometry& geometry, const DriverParts& parts);
 
 }  // namespace reprefill::calibrate

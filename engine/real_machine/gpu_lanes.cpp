@@ -13,6 +13,8 @@ namespace {
 /// CUDA gives distances in milliseconds as fp32: after half a second they are good to 0.03 us.
 constexpr Nanoseconds kAnchorAge{500'000'000};
 constexpr std::size_t kEnoughWaits = 8;
+/// Clocks that are closer are brought together by `follow_clock` alone, without a jump.
+constexpr Nanoseconds kMostApart{20'000};
 
 }  // namespace
 
@@ -81,11 +83,12 @@ void GpuLanes::submit_all() {
 }
 
 GpuLanes::Submitted GpuLanes::submit(const Queued& queued) {
-  Submitted submitted{.job = queued.job, .start = nullptr, .end = nullptr, .failure = nullptr};
+  Submitted submitted{.job = queued.job, .start = nullptr, .recorded = {}, .end = nullptr, .failure = nullptr};
   try {
     for (const GpuMarkRef& mark : queued.job->after) {
       if (mark->end) gpu_.wait(queued.lane->stream, *mark->end);
     }
+    submitted.recorded = clock_.now();
     submitted.start = gpu_.record(queued.lane->stream);
     if (queued.job->work) queued.job->work();
     submitted.end = gpu_.record(queued.lane->stream);
@@ -116,6 +119,7 @@ LaneCompletion GpuLanes::wait(Submitted& submitted) {
   try {
     if (!completion.failure) {
       gpu_.synchronize(*submitted.end);
+      keep_between(*submitted.start, submitted.recorded, *submitted.end, clock_.now());
       completion.start = time_of(*submitted.start);
       completion.end = time_of(*submitted.end);
       follow_clock(submitted.end, completion.end);
@@ -126,6 +130,14 @@ LaneCompletion GpuLanes::wait(Submitted& submitted) {
   }
   if (completion.failure) completion.start = completion.end = clock_.now();
   return completion;
+}
+
+/// Nothing starts before it was recorded nor ends after it was waited for. This brings the clocks together again at
+/// once after a rest, in which they drifted apart unseen.
+void GpuLanes::keep_between(const GpuEvent& start, Nanoseconds recorded, const GpuEvent& end, Nanoseconds waited) {
+  const Nanoseconds early = recorded - time_of(start), late = time_of(end) - waited;
+  if (early > kMostApart) anchor_time_ += early;
+  if (late > kMostApart) anchor_time_ -= late;
 }
 
 /// The device's clock and the host's drift apart by microseconds a second. An event was over when its wait ended, so of

@@ -48,7 +48,9 @@ class GpuLanes {
   };
   struct Submitted {
     LaneJob* job = nullptr;
-    GpuEventRef start, end;
+    GpuEventRef start;
+    Nanoseconds recorded{0};  // just before that
+    GpuEventRef end;
     std::exception_ptr failure;
   };
 
@@ -57,6 +59,7 @@ class GpuLanes {
   Submitted submit(const Queued& queued);
   void wait_all();
   LaneCompletion wait(Submitted& submitted);
+  void keep_between(const GpuEvent& start, Nanoseconds recorded, const GpuEvent& end, Nanoseconds waited);
   void follow_clock(const GpuEventRef& end, Nanoseconds end_time);
   Nanoseconds time_of(const GpuEvent& event);
 

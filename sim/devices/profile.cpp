@@ -39,12 +39,13 @@ std::vector<ReadCost> read_curve(const JsonValue& list) {
 }
 
 DriverCosts read_driver(const JsonValue& object) {
-  object.require_object().refuse_unknown_keys({"per_operation_ns", "per_piece_ns", "start_ns", "notice_ns"});
+  object.require_object().refuse_unknown_keys({"per_operation_ns", "per_piece_ns", "start_ns", "notice_ns", "streams"});
   const auto cost = [&](const char* key) { return Nanoseconds{object.key(key).as_integer(0, 1'000'000'000, "ns")}; };
   return {.per_operation = cost("per_operation_ns"),
           .per_piece = cost("per_piece_ns"),
           .start = cost("start_ns"),
-          .notice = cost("notice_ns")};
+          .notice = cost("notice_ns"),
+          .streams = object.has("streams") && object.key("streams").as_bool()};
 }
 
 // What a part holds beside its numbers.
@@ -120,7 +121,8 @@ void write_measured(Json& json, const HostProfile& host) {
   json["driver"] = {{"per_operation_ns", driver.per_operation.value},
                     {"per_piece_ns", driver.per_piece.value},
                     {"start_ns", driver.start.value},
-                    {"notice_ns", driver.notice.value}};
+                    {"notice_ns", driver.notice.value},
+                    {"streams", driver.streams}};
 }
 
 /// A bundle's part: numbers, and a source for each of them.

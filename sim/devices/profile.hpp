@@ -72,6 +72,9 @@ struct DriverCosts {
   Nanoseconds per_piece{0};      // besides, for each piece that is looked up, read, copied or attended to
   Nanoseconds start{0};          // from there until the lane's thread has begun; the driver goes on meanwhile
   Nanoseconds notice{0};         // from an operation's end until the driver has heard of it
+  /// Operations of the GPU, issued ahead, begin when those before them end; the driver hears of reads and host work
+  /// only.
+  bool streams = false;
   bool any() const { return (per_operation + per_piece + start + notice).value > 0; }
   bool operator==(const DriverCosts&) const = default;
 };

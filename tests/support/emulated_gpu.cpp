@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -23,7 +24,7 @@ struct EmulatedEvent final : GpuEvent {
 
 class EmulatedGpu final : public engine::Gpu {
  public:
-  explicit EmulatedGpu(Bytes memory) : total_(memory) {}
+  EmulatedGpu(Bytes memory, double clock_rate) : total_(memory), clock_rate_(clock_rate) {}
   ~EmulatedGpu() override {
     for (const auto& [data, size] : allocations_) std::free(data);
   }
@@ -87,8 +88,9 @@ class EmulatedGpu final : public engine::Gpu {
   void synchronize(cudaStream_t) override {}
   void synchronize_device() override {}
   Nanoseconds between(const GpuEvent& start, const GpuEvent& end) override {
-    const auto distance = static_cast<const EmulatedEvent&>(end).at - static_cast<const EmulatedEvent&>(start).at;
-    return Nanoseconds{std::chrono::duration_cast<std::chrono::nanoseconds>(distance).count()};
+    const std::chrono::duration<double, std::nano> distance =
+        static_cast<const EmulatedEvent&>(end).at - static_cast<const EmulatedEvent&>(start).at;
+    return Nanoseconds{std::llround(distance.count() * clock_rate_)};
   }
 
  private:
@@ -100,6 +102,7 @@ class EmulatedGpu final : public engine::Gpu {
   }
 
   Bytes total_;
+  double clock_rate_;
   mutable std::mutex mutex_;
   std::uint64_t used_ = 0;
   std::map<std::byte*, std::uint64_t> allocations_, pinned_;
@@ -134,6 +137,8 @@ void EmulatedGpu::multiply(const engine::MatrixProduct& product, cudaStream_t) {
 
 }  // namespace
 
-std::unique_ptr<engine::Gpu> make_emulated_gpu(Bytes memory) { return std::make_unique<EmulatedGpu>(memory); }
+std::unique_ptr<engine::Gpu> make_emulated_gpu(Bytes memory, double clock_rate) {
+  return std::make_unique<EmulatedGpu>(memory, clock_rate);
+}
 
 }  // namespace reprefill::test_support

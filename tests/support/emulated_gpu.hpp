@@ -7,6 +7,7 @@
 
 namespace reprefill::test_support {
 
-std::unique_ptr<engine::Gpu> make_emulated_gpu(Bytes memory = Bytes{std::uint64_t{8} << 30});
+/// `clock_rate`: how fast the device's clock is, in the host's seconds.
+std::unique_ptr<engine::Gpu> make_emulated_gpu(Bytes memory = Bytes{std::uint64_t{8} << 30}, double clock_rate = 1);
 
 }  // namespace reprefill::test_support

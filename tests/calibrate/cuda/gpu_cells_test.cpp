@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <thread>
 
 #include "calibrate/bundle.hpp"
 #include "calibrate/cpu/random_checkpoint.hpp"
@@ -20,7 +21,7 @@ namespace reprefill::calibrate {
 namespace {
 
 constexpr const char* kTinyConfig = R"({"model_type": "qwen2", "hidden_act": "silu", "hidden_size": 64,
-  "intermediate_size": 96, "max_position_embeddings": 128, "num_attention_heads": 2, "num_hidden_layers": 2,
+  "intermediate_size": 96, "max_position_embeddings": 128, "num_attention_heads": 4, "num_hidden_layers": 2,
   "num_key_value_heads": 1, "head_dim": 64, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": true,
   "torch_dtype": "bfloat16", "vocab_size": 128})";
 
@@ -64,6 +65,18 @@ TEST_F(GpuCells, StepsRunInOrderAndTheirTimesToo) {
   }
 }
 
+TEST_F(GpuCells, TimesLieBetweenWishAndKnowledgeThoughTheDevicesClockDriftedInARest) {
+  constexpr Nanoseconds kTolerance{20'000};
+  for (const double rate : {0.5, 2.0}) {
+    engine::CudaExecutor other(*checkpoint, test_support::make_emulated_gpu(Bytes{std::uint64_t{1} << 30}, rate));
+    GpuDriver drifting(other);
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));
+    const StepTimes times = drifting.run(Step{});
+    EXPECT_GE(times.start + kTolerance, times.enqueued) << rate;
+    EXPECT_LE(times.end, times.drained + kTolerance) << rate;
+  }
+}
+
 TEST_F(GpuCells, WhatAStepThrowsIsRethrownWhenAllAreOver) {
   bool ran = false;
   const std::vector<Step> steps = {{.work = [] { throw MachineError("first"); }},
@@ -85,8 +98,7 @@ TEST_F(GpuCells, AWalkTimesEveryOperationAndLeavesScoresInHostMemory) {
   EXPECT_GT(alone.attend_ns, 0);
   EXPECT_GT(walk->first_token_ns(), 0);
   EXPECT_GE(walk->turnaround_ns(), 0);  // less an attend of this device, whose times vary
-  EXPECT_GT(walk->select_ns(4096), 0);
-  EXPECT_GT(walk->request_overhead_ns(), 0);
+  EXPECT_GE(walk->request_overhead_ns(), 0);
   EXPECT_THROW(walk->walk(3, 47), InvariantError) << "pages are whole";
   EXPECT_THROW(walk->walk(3, 80), InvariantError) << "only 64 are stored";
 }
@@ -95,7 +107,7 @@ TEST_F(GpuCells, CellsOfAGridCanBeFitted) {
   SteadyClock clock;
   SampleStore store;
   const auto cells = gpu_operation_cells({.queries = {1, 16, 32}, .keys = {0, 32, 64}}, geometry, &*walk);
-  EXPECT_EQ(cells.size(), 14u);
+  EXPECT_EQ(cells.size(), 13u);
   const MeasureOptions options{.rule = {.min_samples = 3, .fewest = 3, .max_samples = 3, .target = 0.5, .cap_s = 0.05}};
   const OperationFit fit = fit_operations(geometry, measure(cells, options, clock, store), 2);
   EXPECT_GT(fit.tables.attend.at(32, 64).ns, 0);
