@@ -8,6 +8,7 @@
 #include "engine/io/direct_reader.hpp"
 #include "engine/io/staging_arena.hpp"
 #include "engine/io/storage_kind.hpp"
+#include "engine/store/token_orders.hpp"
 #include "engine/store/verify.hpp"
 
 namespace reprefill::engine {
@@ -106,11 +107,17 @@ class SegmentReads final : public StoreReads {
     return text;
   }
 
+  std::span<const std::uint32_t> token_places(SegmentId segment, int layer_idx) override {
+    const TokenOrders& orders = open(segment).orders;
+    return orders.empty() ? std::span<const std::uint32_t>{} : orders[static_cast<std::size_t>(layer_idx)].place_of();
+  }
+
  private:
   struct OpenFile {
     StoreFile file;
     int number = 0;
     std::optional<PageVerifier> verifier;
+    TokenOrders orders;
   };
 
   OpenFile& open(SegmentId segment) {
@@ -120,11 +127,15 @@ class SegmentReads final : public StoreReads {
     opened.file =
         options_.store->open_file(segment, options_.layout_idx, options_.buffered ? DirectIo::off : DirectIo::required);
     opened.number = reader_->add_file(opened.file.descriptor(), opened.file.path().string());
+    const StoreManifest& manifest = options_.store->manifest();
+    const StoredLayout& layout = manifest.layouts[options_.layout_idx];
+    if (layout.permutation) {  // out of this file: `store reorder` may put another in its place
+      opened.orders = read_token_orders(
+          opened.file, read_header(opened.file, manifest, layout, options_.store->segment(segment).key));
+    }
     if (options_.verify) {
-      const StoreManifest& manifest = options_.store->manifest();
       const StoreFile plain = options_.store->open_file(segment, options_.layout_idx, DirectIo::off);
-      opened.verifier = PageVerifier::load(plain, manifest, manifest.layouts[options_.layout_idx],
-                                           options_.store->segment(segment).key);
+      opened.verifier = PageVerifier::load(plain, manifest, layout, options_.store->segment(segment).key);
     }
     return files_.emplace(segment, std::move(opened)).first->second;
   }

@@ -25,6 +25,8 @@ class StoreReads : public ReadSource {
  public:
   /// For output: file system, direct or buffered, registered or not.
   virtual std::string describe() const = 0;
+  /// [token] -> place, of the very file that is read; empty: the tokens' own order. Valid as long as this object.
+  virtual std::span<const std::uint32_t> token_places(SegmentId segment, int layer_idx) = 0;
 };
 
 /// Throws MachineError where io_uring, O_DIRECT or locked memory is not to be had, with what to do.

@@ -122,7 +122,7 @@ void check_manifest(const StoreManifest& manifest, std::string_view place) {
   }
 }
 
-/// {"format": "reprefill-store", "format_version": [1, 0], "model": {...}, "store_block_tokens": 64, "layouts": [...],
+/// {"format": "reprefill-store", "format_version": [1, 2], "model": {...}, "store_block_tokens": 64, "layouts": [...],
 /// "checksum": XXH3 of the text without this key}
 std::string write_manifest(const StoreManifest& manifest) {
   const StoreGeometry& geometry = manifest.model.geometry;
@@ -142,7 +142,8 @@ std::string write_manifest(const StoreManifest& manifest) {
                                {"kv_layout", layout::kv_layout_params().write(layout.kv)},
                                {"identification_period_layers", layout.identification_period},
                                {"identification", enum_name(layout.digest)},
-                               {"probe_heads", layout.probe_heads}});
+                               {"probe_heads", layout.probe_heads},
+                               {"permutation", layout.permutation}});
   }
   json["checksum"] = hex64(text_checksum(json));
   return json.dump(2) + "\n";

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "engine/store/segment_writer.hpp"
+#include "engine/store/token_orders.hpp"
 
 namespace reprefill::engine {
 namespace {
@@ -199,6 +200,11 @@ std::vector<NamedRange> named_ranges(const SegmentHeader& header) {
   add_payload(header, layout, ranges);
   add_auxiliary(header, layout, PieceKind::identification_keys, ranges);
   add_auxiliary(header, layout, PieceKind::probe_keys, ranges);
+  if (header.layout.permutation) {
+    ranges.push_back({.name = "permutation",
+                      .offset = layout.permutation_extent(header.num_tokens).offset,
+                      .kind = SlabKind::permutation});
+  }
   for (const SlabRecord& slab : header.slabs) {
     if (slab.extent.offset < layout.file_bytes(header.num_tokens).value) continue;
     ranges.push_back({.name = fmt::format("slab {} (kind {})", slab_kind_name(slab.kind), slab.kind),

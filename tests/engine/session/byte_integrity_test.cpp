@@ -191,13 +191,13 @@ TEST_F(Engine, TheOracleIsRefusedWithoutSelectionsToKnow) {
   EXPECT_THROW(Session(small_.model, &*store, options), ConfigError);
 }
 
-TEST_F(Engine, ReorderingIsRefusedByName) {
+TEST_F(Engine, BackgroundReorderingIsRefusedByName) {
   const Variant plain{.name = "impress", .system = "impress"};
   Variant reordered = plain;
-  reordered.params["reorder"] = {{"io", "offline"}};
+  reordered.params["reorder"] = {{"io", "background"}};
   const PrefixStore store(small_.model, plain, PathKind::direct);
   EXPECT_THAT([&] { Session(small_.model, &*store, session_options(reordered, PathKind::direct)); },
-              testing::ThrowsMessage<ConfigError>(testing::HasSubstr("reorder.io: found offline")));
+              testing::ThrowsMessage<ConfigError>(testing::HasSubstr("reorder.io: found background")));
 }
 
 TEST_F(Engine, DroppedPrefetchChangesNoLogit) {
