@@ -125,8 +125,8 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
   }
   if (const Reordering* on = system->reordering(); on != nullptr && on->params().io == ReorderIo::background) {
     throw ConfigError(
-        "reorder.io: found background, which the simulator has; expected off, or offline after "
-        "`reprefill store reorder`");
+        "reorder.io: found background, which the simulator has; expected off, or offline after `reprefill store "
+        "reorder`: the engine writes no store while it serves from it");
   }
   if (system->store_layout() != nullptr) {
     open_reads(options);
@@ -173,16 +173,19 @@ void Session::Impl::open_reads(const SessionOptions& wanted) {
   const std::uint64_t payload = longest * environment.geometry.kv_bytes_per_token().value;
   const std::uint64_t largest = system->largest_read(static_cast<std::uint32_t>(longest)).value;
   const std::uint64_t needed = (2 * payload + largest) * static_cast<std::uint64_t>(environment.max_in_flight);
-  reads = open_store_reads({.store = store,
-                            .layout_idx = store->layout_for(make_stored_layout(*system->store_layout())),
-                            .path = &environment.path,
-                            .staging = std::min(system->staging(), Bytes{needed}),
-                            .buffered = wanted.buffered_reads || wanted.path == PathKind::prototype,
-                            .unregistered_buffers = wanted.unregistered_buffers,
-                            .gpu = model.executor->gpu(),
-                            .verify = wanted.verify_reads},
-                           clock);
-  if (system->reordering() == nullptr) return;
+  const Reordering* reordering = system->reordering();
+  reads =
+      open_store_reads({.store = store,
+                        .layout_idx = store->layout_for(make_stored_layout(*system->store_layout())),
+                        .path = &environment.path,
+                        .staging = std::min(system->staging(), Bytes{needed}),
+                        .buffered = wanted.buffered_reads || wanted.path == PathKind::prototype,
+                        .unregistered_buffers = wanted.unregistered_buffers,
+                        .gpu = model.executor->gpu(),
+                        .verify = wanted.verify_reads,
+                        .calibration_requests = reordering == nullptr ? 0 : reordering->params().calibration_requests},
+                       clock);
+  if (reordering == nullptr) return;
   // Places are in memory before a request needs them (reference 3.2: lists in the radix tree).
   for (std::uint32_t i = 0; i < store->num_segments(); ++i) reads->token_places(SegmentId{i}, 0);
 }

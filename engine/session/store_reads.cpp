@@ -129,16 +129,28 @@ class SegmentReads final : public StoreReads {
     opened.number = reader_->add_file(opened.file.descriptor(), opened.file.path().string());
     const StoreManifest& manifest = options_.store->manifest();
     const StoredLayout& layout = manifest.layouts[options_.layout_idx];
+    const SegmentKey& key = options_.store->segment(segment).key;
     if (layout.permutation) {  // out of this file: `store reorder` may put another in its place
-      opened.orders = read_token_orders(
-          opened.file, read_header(opened.file, manifest, layout, options_.store->segment(segment).key));
+      const SegmentHeader header = read_header(opened.file, manifest, layout, key);
+      check_calibration(header, opened.file.path());
+      opened.orders = read_token_orders(opened.file, header);
     }
-    if (options_.verify) {
-      const StoreFile plain = options_.store->open_file(segment, options_.layout_idx, DirectIo::off);
-      opened.verifier = PageVerifier::load(plain, manifest, layout, options_.store->segment(segment).key);
-    }
+    if (options_.verify) opened.verifier = PageVerifier::load(opened.file, manifest, layout, key);
     return files_.emplace(segment, std::move(opened)).first->second;
   }
+
+  void check_calibration(const SegmentHeader& header, const std::filesystem::path& path) const {
+    if (header.calibration_requests == options_.calibration_requests) return;
+    const std::string has = header.calibration_requests == 0
+                                ? "the tokens' own order (appended since the store was reordered)"
+                                : fmt::format("an order from {} requests", header.calibration_requests);
+    throw ConfigError(
+        fmt::format("{}: found {}; expected one from reorder.calibration_requests = {}: `reprefill store reorder "
+                    "--store {} --calibration-requests {} ...` writes it",
+                    path.string(), has, options_.calibration_requests, options_.store->folder().string(),
+                    options_.calibration_requests));
+  }
+
   int file_of(SegmentId segment) { return open(segment).number; }
 
   void verify(FinishedJob& job) {

@@ -48,8 +48,10 @@ std::byte* LayoutFile::Window::at(const layout::Extent& extent) const {
   return buffer.data() + (extent.offset - start);
 }
 
-LayoutFile::LayoutFile(const SegmentHeader& header, const std::filesystem::path& path, const WriteOptions& options)
+LayoutFile::LayoutFile(const SegmentHeader& header, const std::filesystem::path& path, const WriteOptions& options,
+                       TokenOrders orders)
     : header_(header),
+      orders_(orders.empty() && header.layout.permutation ? own_orders(header) : std::move(orders)),
       layout_(header.store_layout()),
       options_(options),
       file_(StoreFile::create(path, options.direct, options.before_call)),
@@ -70,6 +72,10 @@ void LayoutFile::write_layer(int layer_idx, const LayerKv& kv) {
 }
 
 void LayoutFile::finish(std::span<const std::int32_t> token_ids) {
+  if (header_.layout.permutation) {
+    const AlignedBuffer slab = encode_token_orders(header_, orders_);
+    write_pages(layout_.permutation_extent(header_.num_tokens).offset, slab.bytes());
+  }
   AlignedBuffer ids(header_.token_ids.bytes.value);
   std::memcpy(ids.data(), token_ids.data(), token_ids.size_bytes());
   header_.token_ids_checksum = checksum64(ids.bytes());
@@ -129,26 +135,42 @@ LayoutFile::Window LayoutFile::auxiliary_window(int first, int end, PieceKind ki
 }
 
 void LayoutFile::copy_payload(int layer_idx, const LayerKv& kv) {
-  const std::uint64_t tensor = header_.geometry.tensor_bytes_per_token().value;
   const std::uint32_t block = header_.layout.kv.block_tokens;
   for (std::uint32_t first = 0, index = 0; first < header_.num_tokens; first += block, ++index) {
     const layout::Extent key = extent_of(layer_idx, PieceKind::key, index);
     const layout::Extent value = extent_of(layer_idx, PieceKind::value, index);
-    std::memcpy(payload_.at(key), kv.keys.data() + first * tensor, key.bytes.value);
-    std::memcpy(payload_.at(value), kv.values.data() + first * tensor, value.bytes.value);
+    copy_block(layer_idx, first, kv.keys, {payload_.at(key), key.bytes.value});
+    copy_block(layer_idx, first, kv.values, {payload_.at(value), value.bytes.value});
+  }
+}
+
+void LayoutFile::copy_block(int layer_idx, std::uint32_t first_place, std::span<const std::byte> tokens,
+                            std::span<std::byte> out) const {
+  const std::uint64_t token_bytes = header_.geometry.tensor_bytes_per_token().value;
+  if (orders_.empty()) {
+    std::memcpy(out.data(), tokens.data() + first_place * token_bytes, out.size());
+    return;
+  }
+  const layout::TokenOrder& order = orders_[static_cast<std::size_t>(layer_idx)];
+  for (std::size_t at = 0; at < out.size(); at += token_bytes) {
+    const std::uint32_t token = order.token_at()[first_place + at / token_bytes];
+    std::memcpy(out.data() + at, tokens.data() + token * token_bytes, token_bytes);
   }
 }
 
 void LayoutFile::flush_windows() {
   for (Window* window : {&payload_, &identification_, &probes_}) {
-    const std::span<const std::byte> bytes = window->buffer.bytes();
-    const std::uint64_t first_page = (window->start - kHeaderBytes) / kPageBytes;
-    for (std::size_t at = 0; at < bytes.size(); at += kPageBytes) {
-      pages_[first_page + at / kPageBytes] = checksum64(bytes.subspan(at, kPageBytes));
-    }
-    file_.write(window->start, bytes, options_.before_call);
+    write_pages(window->start, window->buffer.bytes());
     *window = Window{};
   }
+}
+
+void LayoutFile::write_pages(std::uint64_t offset, std::span<const std::byte> pages) {
+  const std::uint64_t first_page = (offset - kHeaderBytes) / kPageBytes;
+  for (std::size_t at = 0; at < pages.size(); at += kPageBytes) {
+    pages_[first_page + at / kPageBytes] = checksum64(pages.subspan(at, kPageBytes));
+  }
+  file_.write(offset, pages, options_.before_call);
 }
 
 }  // namespace reprefill::engine

@@ -6,6 +6,7 @@
 
 #include "engine/store/segment_header.hpp"
 #include "engine/store/store_file.hpp"
+#include "engine/store/token_orders.hpp"
 
 namespace reprefill::engine {
 
@@ -25,10 +26,12 @@ struct WriteOptions {
 /// 8 MiB.
 class LayoutFile {
  public:
-  /// Makes the file; whoever does not finish it removes it. `options` outlive this.
-  LayoutFile(const SegmentHeader& header, const std::filesystem::path& path, const WriteOptions& options);
+  /// Makes the file; whoever does not finish it removes it. `options` outlive this. `orders`: of a layout with a
+  /// permutation; none: the tokens' own.
+  LayoutFile(const SegmentHeader& header, const std::filesystem::path& path, const WriteOptions& options,
+             TokenOrders orders = {});
 
-  /// Layers in order, each once.
+  /// Layers in order, each once, with their tokens in their own order.
   void write_layer(int layer_idx, const LayerKv& kv);
   /// After the last layer: the rest of the file, flushed.
   void finish(std::span<const std::int32_t> token_ids);
@@ -51,9 +54,13 @@ class LayoutFile {
   void open_windows(int first);
   Window auxiliary_window(int first, int end, PieceKind kind) const;
   void copy_payload(int layer_idx, const LayerKv& kv);
+  void copy_block(int layer_idx, std::uint32_t first_place, std::span<const std::byte> tokens,
+                  std::span<std::byte> out) const;
+  void write_pages(std::uint64_t offset, std::span<const std::byte> pages);
   void flush_windows();
 
   SegmentHeader header_;
+  TokenOrders orders_;  // empty: the layout has no permutation
   layout::StoreLayout layout_;
   const WriteOptions& options_;
   StoreFile file_;

@@ -108,6 +108,13 @@ void check_manifest(const StoreManifest& manifest, std::string_view place) {
           "{}: its name has {} letters; at most {} fit a file name: probe fewer heads, or heads side by side", where,
           name.size(), kMaxLayoutName));
     }
+    StoredLayout plain = layout;
+    plain.permutation = false;
+    if (std::find(manifest.layouts.begin(), manifest.layouts.end(), plain) == manifest.layouts.end()) {
+      throw ConfigError(
+          fmt::format("{}: expected {} beside it: `reprefill store reorder` makes the one out of the other", where,
+                      layout_name(plain)));
+    }
     layout::check_block_tokens(where, layout.kv.block_tokens, manifest.store_block_tokens);
     if (layout.digest_tokens > 0) {
       layout::check_block_tokens(where + ": digest", layout.digest_tokens, manifest.store_block_tokens);

@@ -57,7 +57,7 @@ struct RawHeader {
   std::uint32_t identification_digest;  // since version 1.1; zeros before: keys
   std::uint32_t digest_tokens;
   std::uint32_t has_permutation;  // since version 1.2; zeros before
-  std::uint32_t reserved;
+  std::uint32_t calibration_requests;
 };
 static_assert(sizeof(RawSlab) == 32);
 static_assert(sizeof(RawHeader) == 56 + 16 * 4 + 7 * 8 + 32 * kMaxSlabs + 2 * kMaxProbeHeads + 4 * 4);
@@ -143,7 +143,8 @@ StoredLayout read_layout(const RawHeader& raw, std::string_view place) {
   if (raw.order > 2 || raw.placement > 1 || raw.kv_type > 1 || raw.num_probe_heads > kMaxProbeHeads ||
       raw.num_slabs > kMaxSlabs || raw.period_layers < 1 || raw.period_layers > 511 ||
       raw.identification_period > 511 || raw.block_tokens < 1 || raw.store_block_tokens < 1 ||
-      raw.store_block_tokens % raw.block_tokens != 0 || raw.has_permutation > 1) {
+      raw.store_block_tokens % raw.block_tokens != 0 || raw.has_permutation > 1 ||
+      (raw.has_permutation == 0 && raw.calibration_requests > 0)) {
     damaged(place, "an impossible layout");
   }
   layout::AuxiliarySlabs auxiliary{.identification_period = static_cast<int>(raw.identification_period),
@@ -270,6 +271,7 @@ HeaderBlock encode_header(const SegmentHeader& header) {
   raw.identification_digest = static_cast<std::uint32_t>(header.layout.digest);
   raw.digest_tokens = header.layout.digest_tokens;
   raw.has_permutation = header.layout.permutation ? 1 : 0;
+  raw.calibration_requests = header.calibration_requests;
   raw.num_probe_heads = static_cast<std::uint32_t>(header.layout.probe_heads.size());
   std::transform(header.layout.probe_heads.begin(), header.layout.probe_heads.end(), raw.probe_heads,
                  [](int head) { return static_cast<std::uint16_t>(head); });
@@ -309,7 +311,8 @@ SegmentHeader parse_header(std::span<const std::byte> block, std::string_view pl
                                     .head_dim = raw.head_dim,
                                     .kv_type = raw.kv_type == 0 ? KvType::bf16 : KvType::fp32},
                        .store_block_tokens = raw.store_block_tokens,
-                       .layout = read_layout(raw, place)};
+                       .layout = read_layout(raw, place),
+                       .calibration_requests = raw.calibration_requests};
   if (const auto problem = header.geometry.problem()) damaged(place, *problem);
   if (raw.num_tokens < 1 || raw.num_tokens > kMaxSegmentTokens || raw.num_tokens % raw.store_block_tokens != 0) {
     damaged(place, fmt::format("{} tokens in blocks of {}", raw.num_tokens, raw.store_block_tokens));

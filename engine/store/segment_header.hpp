@@ -70,8 +70,9 @@ struct SegmentHeader {
   StoreGeometry geometry;
   std::uint32_t store_block_tokens = 0;
   StoredLayout layout;
-  std::vector<SlabRecord> slabs = {};  // ascending by offset
-  layout::Extent token_ids = {};       // with padding
+  std::uint32_t calibration_requests = 0;  // whose mean importance gave the permutation; 0: it is the tokens' own order
+  std::vector<SlabRecord> slabs = {};      // ascending by offset
+  layout::Extent token_ids = {};           // with padding
   std::uint64_t token_ids_checksum = 0;
   layout::Extent page_checksums = {};  // with padding
   std::uint64_t page_checksums_checksum = 0;

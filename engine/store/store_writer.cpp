@@ -46,7 +46,12 @@ void check_wanted(const StoreManifest& has, const StoreManifest& wanted, const f
                                   has.model.geometry.to_string(), wanted.model.name, wanted.model.fingerprint,
                                   wanted.model.geometry.to_string()));
   }
-  if (has.layouts != wanted.layouts || has.store_block_tokens != wanted.store_block_tokens) {
+  // `store reorder` adds copies that no writer asks for.
+  std::vector<StoredLayout> built = has.layouts;
+  std::erase_if(built, [&](const StoredLayout& layout) {
+    return layout.permutation && std::ranges::find(wanted.layouts, layout) == wanted.layouts.end();
+  });
+  if (built != wanted.layouts || has.store_block_tokens != wanted.store_block_tokens) {
     throw ConfigError(
         fmt::format("{}: has layouts {} in blocks of {} tokens; found {} in blocks of {}: use the same, or "
                     "another folder",
