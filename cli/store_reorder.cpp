@@ -46,8 +46,7 @@ Calibration open_recording(const ReorderVerb& options, const engine::StoreGeomet
         "--requests: a recording has no tokens: expected the file whose requests it is of, and --model, whose "
         "tokenizer reads them");
   }
-  auto recording =
-      std::make_unique<traces::RecordedImportance>(traces::RecordedImportance::open(options.importance));
+  auto recording = std::make_unique<traces::RecordedImportance>(traces::RecordedImportance::open(options.importance));
   check_recorded_from(*recording, geometry, options.importance);
   const std::string own = options.model + "/tokenizer.json";
   const engine::Tokenizer tokenizer = engine::Tokenizer::open(options.tokenizer.empty() ? own : options.tokenizer);
@@ -69,9 +68,9 @@ Calibration open_calibration(const ReorderVerb& options, const engine::StoreMani
   Calibration calibration;
   if (is_importance_preset(options.importance)) {
     if (!options.requests.empty()) throw ConfigError("--requests: a preset has scores of its own requests");
-    calibration.importance = open_importance_preset(
-        options.importance, "--importance", static_cast<int>(geometry.num_kv_heads),
-        probed_kv_heads(geometry, plain.probe_heads));
+    calibration.importance =
+        open_importance_preset(options.importance, "--importance", static_cast<int>(geometry.num_kv_heads),
+                               probed_kv_heads(geometry, plain.probe_heads));
   } else {
     calibration = open_recording(options, geometry);
   }
@@ -105,9 +104,9 @@ void run(const ReorderVerb& options) {
       options.store,
       {.layout = options.layout, .calibration_requests = options.calibration_requests, .on_segment = on_segment},
       [&](const engine::Store& store) { return orders_of(store, calibration, options); });
-  fmt::print("{}: {} of {} segments, ordered by {} requests each; {} bytes of KV read, {} bytes written\n", options.store,
-             layout_name(report.layout), report.num_segments, options.calibration_requests, report.read.value,
-             report.written.value);
+  fmt::print("{}: {} of {} segments, ordered by {} requests each; {} bytes of KV read, {} bytes written\n",
+             options.store, layout_name(report.layout), report.num_segments, options.calibration_requests,
+             report.read.value, report.written.value);
 }
 
 }  // namespace

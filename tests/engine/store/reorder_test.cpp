@@ -46,8 +46,8 @@ fs::path file_of(const Store& store, SegmentId segment, const char* layout) {
 
 TokenOrders stored_orders(const Store& store, SegmentId segment) {
   const StoreFile file = StoreFile::open_to_read(file_of(store, segment, kReordered), DirectIo::off);
-  return read_token_orders(
-      file, read_header(file, store.manifest(), layout_named(kReordered), store.segment(segment).key));
+  return read_token_orders(file,
+                           read_header(file, store.manifest(), layout_named(kReordered), store.segment(segment).key));
 }
 
 bool has_reordered(const Store& store) {
@@ -165,9 +165,8 @@ TEST_F(Reorder, StoresWithoutProbeKeysAndUnknownLayoutsAreRefusedWithTheNames) {
       });
     });
   };
-  EXPECT_THAT(
-      message_of<ConfigError>([&] { layout_to_reorder(small_manifest(), "layer-adjacent-4+ident2"); }),
-      testing::AllOf(HasSubstr("--layout: found layer-adjacent-4+ident2"), HasSubstr(kPlain)));
+  EXPECT_THAT(message_of<ConfigError>([&] { layout_to_reorder(small_manifest(), "layer-adjacent-4+ident2"); }),
+              testing::AllOf(HasSubstr("--layout: found layer-adjacent-4+ident2"), HasSubstr(kPlain)));
   const StoreManifest none = manifest_of(small_model(), {"layer-adjacent-4+ident2"}, 8);
   EXPECT_THAT(message_of<ConfigError>([&] { layout_to_reorder(none, ""); }), HasSubstr("it has none"));
   const StoreManifest two = manifest_of(small_model(), {"layer-adjacent-4+probe0", "layer-apart-8+probe0-1"}, 8);
@@ -178,10 +177,9 @@ TEST_F(Reorder, StoresWithoutProbeKeysAndUnknownLayoutsAreRefusedWithTheNames) {
 }
 
 TEST_F(Reorder, OnlyItMakesReorderedCopies) {
-  EXPECT_THAT(message_of<ConfigError>([&] {
-                check_manifest(manifest_of(small_model(), {kReordered}, 8), "store.json");
-              }),
-              testing::AllOf(HasSubstr("store.json: layout layer-apart-8+probe0-1+reordered"), HasSubstr(kPlain)));
+  EXPECT_THAT(
+      message_of<ConfigError>([&] { check_manifest(manifest_of(small_model(), {kReordered}, 8), "store.json"); }),
+      testing::AllOf(HasSubstr("store.json: layout layer-apart-8+probe0-1+reordered"), HasSubstr(kPlain)));
 }
 
 TEST_F(Reorder, DamagedPayloadIsNotCarriedOver) {
@@ -277,8 +275,8 @@ TEST_F(ReorderedDamage, APermutationOfOtherBytesThanItsOwnIsFound) {
   forge(told, shuffled_orders(store, SegmentId{0}));
   const VerifyReport report = verify(store_);
   ASSERT_EQ(report.damage.size(), 4u);
-  EXPECT_THAT(report.damage.front().what, testing::AllOf(HasSubstr(file_.string() + ": K of layer 1"),
-                                                         HasSubstr("store reorder")));
+  EXPECT_THAT(report.damage.front().what,
+              testing::AllOf(HasSubstr(file_.string() + ": K of layer 1"), HasSubstr("store reorder")));
 }
 
 TEST_F(ReorderedDamage, ProbeKeysAreRepairedOutOfAReorderedPayload) {
