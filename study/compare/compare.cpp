@@ -3,6 +3,7 @@
 #include <map>
 
 #include "sim/simulation/run_point.hpp"
+#include "study/compare/calibrate_orders.hpp"
 #include "study/compare/compare_summary.hpp"
 #include "study/compare/overlay_timeline.hpp"
 #include "traces/importance/recorded_importance.hpp"
@@ -70,6 +71,7 @@ class CompareJob {
     };
     store_.emplace(
         build_compare_store(model_, scenario_.points, workloads_, options_.work_folder / "store", on_prefix));
+    calibrate_orders(model_, *store_, scenario_.points, options_.real, options_.work_folder);
     for (const sim::Point& point : scenario_.points) record_importance(point);
     measure();
     return judge_all();
@@ -144,7 +146,9 @@ class CompareJob {
       repeats.push_back(machine_run_from_json(journal(repeat, point).at("run")));
     }
     const auto importance = traces::RecordedImportance::open(importance_file(point));
-    const SimulatedSessionOptions simulation{
+    std::optional<engine::StoredOrders> orders;
+    if (const auto wanted = wanted_order(point)) orders.emplace(*store_, wanted->layout);
+    SimulatedSessionOptions simulation{
         .system = point.system,
         .system_params = point.system_params,
         .path = as_the_engine_runs(point.path),
@@ -154,6 +158,9 @@ class CompareJob {
         .max_in_flight = point.workload.max_in_flight(),
         .importance = &importance,
         .seed = point.seed};
+    if (orders) {
+      simulation.token_places = [&](SegmentId segment, int layer) { return orders->places(segment, layer); };
+    }
     // Prompts are given as ids: neither machine tokenises.
     sim::Profile profile = point.profile;
     profile.host.tokenise_per_token = Nanoseconds{0};
