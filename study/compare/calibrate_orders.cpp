@@ -24,9 +24,9 @@ std::vector<Order> orders_of(std::span<const sim::Point> points) {
     if (known == orders.end()) {
       orders.push_back({.wanted = *wanted, .point = &point});
     } else if (known->wanted.calibration_requests != wanted->calibration_requests) {
-      throw ConfigError(fmt::format(
-          "{}: reorder.calibration_requests: found {} and {}; compare builds one store, give it one value",
-          point.origin, known->wanted.calibration_requests, wanted->calibration_requests));
+      throw ConfigError(
+          fmt::format("{}: reorder.calibration_requests: found {} and {}; compare builds one store, give it one value",
+                      point.origin, known->wanted.calibration_requests, wanted->calibration_requests));
     }
   }
   return orders;
@@ -88,25 +88,23 @@ std::optional<WantedOrder> wanted_order(const sim::Point& point) {
 }
 
 void calibrate_orders(engine::Model& model, engine::Store& store, std::span<const sim::Point> points,
-                      const RealRunOptions& options,
-                      const std::filesystem::path& work_folder) {
+                      const RealRunOptions& options, const std::filesystem::path& work_folder) {
   for (const Order& order : orders_of(points)) {
     if (is_ordered(store, order.wanted)) continue;
     const std::uint32_t count = order.wanted.calibration_requests;
     const std::vector<engine::Prompt> prompts = calibration_prompts(store, *order.point, count);
-    const auto importance =
-        record_scores(model, store, order, prompts, options, work_folder / "calibration.rimp");
+    const auto importance = record_scores(model, store, order, prompts, options, work_folder / "calibration.rimp");
     engine::StoredLayout plain = order.wanted.layout;
     plain.permutation = false;
-    engine::reorder_store(
-        store.folder(), {.layout = layout_name(plain), .calibration_requests = count},
-        [&](const engine::Store& opened) {
-          std::vector<pipeline::CalibrationRequest> requests;
-          for (std::size_t i = 0; i < prompts.size(); ++i) {
-            requests.push_back(engine::calibration_request(opened, prompts[i].ids, i));
-          }
-          return engine::orders_from_recording(opened, importance, requests, count, "calibration requests");
-        });
+    engine::reorder_store(store.folder(), {.layout = layout_name(plain), .calibration_requests = count},
+                          [&](const engine::Store& opened) {
+                            std::vector<pipeline::CalibrationRequest> requests;
+                            for (std::size_t i = 0; i < prompts.size(); ++i) {
+                              requests.push_back(engine::calibration_request(opened, prompts[i].ids, i));
+                            }
+                            return engine::orders_from_recording(opened, importance, requests, count,
+                                                                 "calibration requests");
+                          });
     store = engine::Store::open(store.folder());
   }
 }
