@@ -60,6 +60,17 @@ void check_wanted(const StoreManifest& has, const StoreManifest& wanted, const f
   }
 }
 
+/// What was never written in another order has none.
+void check_new(const StoreManifest& wanted, const fs::path& folder) {
+  for (const StoredLayout& layout : wanted.layouts) {
+    if (!layout.permutation) continue;
+    throw ConfigError(
+        fmt::format("{}: layouts: found {}, as reorder.io offline reads; expected layouts in the tokens' own order: a "
+                    "new store has no other, `reprefill store reorder` adds it",
+                    folder.string(), layout_name(layout)));
+  }
+}
+
 std::vector<fs::path> remove_leftovers(const StoreScan& scan, const BeforeCall& before) {
   for (const fs::path& path : scan.leftovers) remove_path(path, before);
   return scan.leftovers;
@@ -69,6 +80,7 @@ std::vector<fs::path> remove_leftovers(const StoreScan& scan, const BeforeCall& 
 
 StoreWriter::StoreWriter(fs::path folder, const StoreManifest& wanted, WriteOptions options)
     : folder_(std::move(folder)), options_(std::move(options)) {
+  if (!fs::exists(manifest_path(folder_))) check_new(wanted, folder_);
   check_manifest(wanted, folder_.string());
   const BeforeCall& before = options_.before_call;
   make_folder(folder_, before);

@@ -74,11 +74,7 @@ traces::RecordedImportance record_scores(engine::Model& model, const engine::Sto
 }  // namespace
 
 std::optional<WantedOrder> wanted_order(const sim::Point& point) {
-  const pipeline::SystemEnvironment environment{.geometry = point.geometry,
-                                                .path = point.path,
-                                                .store_block_tokens = point.store_block_tokens,
-                                                .max_in_flight = 1,
-                                                .segment_tokens = [](SegmentId) { return 0u; }};
+  const pipeline::SystemEnvironment environment = environment_of(point);
   const Json name = point.system;
   const auto system = pipeline::find_system(JsonValue(name, point.origin)).make(point.system_params, environment);
   const pipeline::Reordering* reordering = system->reordering();

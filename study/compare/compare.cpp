@@ -44,11 +44,7 @@ bool depends_on_timing(const sim::Point& point) {
   const Json name = point.system;
   const pipeline::SystemEntry& entry = pipeline::find_system(JsonValue(name, point.origin));
   if (entry.timing_dependent) return true;
-  const pipeline::SystemEnvironment environment{.geometry = point.geometry,
-                                                .path = point.path,
-                                                .store_block_tokens = point.store_block_tokens,
-                                                .max_in_flight = 1,
-                                                .segment_tokens = [](SegmentId) { return 0u; }};
+  const pipeline::SystemEnvironment environment = environment_of(point);
   return entry.make(point.system_params, environment)->timing_dependent();
 }
 

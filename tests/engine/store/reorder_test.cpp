@@ -1,10 +1,6 @@
 // A reordered copy: every token's bytes are where its permutation says, a kill leaves a usable store, damage is found.
-#include <csignal>
 #include <cstring>
 #include <numeric>
-
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "core/base/random.hpp"
 #include "engine/store/layer_reader.hpp"
@@ -180,6 +176,10 @@ TEST_F(Reorder, OnlyItMakesReorderedCopies) {
   EXPECT_THAT(
       message_of<ConfigError>([&] { check_manifest(manifest_of(small_model(), {kReordered}, 8), "store.json"); }),
       testing::AllOf(HasSubstr("store.json: layout layer-apart-8+probe0-1+reordered"), HasSubstr(kPlain)));
+  const StoreManifest both = manifest_of(small_model(), {kPlain, kReordered}, 8);
+  EXPECT_THAT(message_of<ConfigError>([&] { StoreWriter(folder_ / "new", both); }),
+              testing::AllOf(HasSubstr("found layer-apart-8+probe0-1+reordered"), HasSubstr("store reorder")));
+  EXPECT_FALSE(fs::exists(folder_ / "new"));
 }
 
 TEST_F(Reorder, DamagedPayloadIsNotCarriedOver) {
@@ -296,26 +296,6 @@ TEST_F(ReorderedDamage, ReorderingAgainMendsIt) {
   EXPECT_TRUE(verify(store_).damage.empty());
 }
 
-/// A child that reorders and is killed before the given call. Returns whether it came to that.
-bool reorder_and_kill(const fs::path& store, std::size_t call) {
-  const pid_t child = fork();
-  if (child == 0) {
-    std::size_t calls = 0;
-    try {
-      reorder(store, 100, {.direct = DirectIo::off, .before_call = [&](auto, const auto&) {
-                             if (calls++ == call) raise(SIGKILL);
-                           }});
-    } catch (...) {
-      _exit(1);
-    }
-    _exit(0);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
-  return WIFSIGNALED(status);
-}
-
 /// What a store's reordered copies are of: 0 or 100 for `seed`, nothing where it has none.
 std::optional<std::uint64_t> order_in(const Store& store) {
   if (!has_reordered(store)) return std::nullopt;
@@ -338,7 +318,9 @@ TEST(KilledReordering, LeavesTheStoreUsableAtAnyCallAndNeverAMixture) {
       const fs::path path = folder / fmt::format("store{}{}", had_one, num_kills);
       make_small_store(path);
       if (had_one) reorder(path, 0);
-      finished = !reorder_and_kill(path, num_kills);
+      finished = !run_and_kill(num_kills, [&](const BeforeCall& before) {
+        reorder(path, 100, {.direct = DirectIo::off, .before_call = before});
+      });
       const StoreScan scan = scan_store(path);
       EXPECT_TRUE(scan.problems.empty()) << num_kills << ": " << scan.problems.front().what;
       EXPECT_TRUE(verify_store(scan, Repair::no).damage.empty()) << num_kills;
