@@ -1,8 +1,14 @@
 #include "cli/engine_options.hpp"
 
 #include "sim/scenario/scenario.hpp"
+#include "traces/importance/synthetic_importance.hpp"
 
 namespace reprefill::cli {
+namespace {
+
+constexpr std::string_view kPreset = "preset:";
+
+}  // namespace
 
 CLI::Option* add_model_options(CLI::App& verb, ModelOptions& options) {
   CLI::Option* const model =
@@ -32,6 +38,17 @@ engine::StoreModel store_model(const engine::Model& model) {
   geometry.kv_type = model.executor->kv_type();
   return {
       .name = model.checkpoint->geometry().name, .fingerprint = model.checkpoint->fingerprint(), .geometry = geometry};
+}
+
+bool is_importance_preset(const std::string& from) { return from.starts_with(kPreset); }
+
+std::unique_ptr<traces::ImportanceSource> open_importance_preset(const std::string& from, const std::string& option,
+                                                                 int num_kv_heads, std::vector<int> probe_kv_heads) {
+  constexpr std::uint64_t kSeed = 1;
+  const traces::ImportancePreset& preset = traces::importance_preset(from.substr(kPreset.size()), option);
+  return std::make_unique<traces::SyntheticImportance>(
+      preset.params, traces::ImportanceHeads{.num_kv_heads = num_kv_heads, .probe_kv_heads = std::move(probe_kv_heads)},
+      kSeed);
 }
 
 Json params_of(const std::vector<std::string>& sets, const std::string& option) {

@@ -23,6 +23,11 @@ engine::Model open_model(const ModelOptions& options);
 /// Whose KV the executor produces: what a store is checked against and written for.
 engine::StoreModel store_model(const engine::Model& model);
 
+/// "preset:NAME" in place of an importance trace's file: scores drawn from one of the generator's presets.
+bool is_importance_preset(const std::string& from);
+std::unique_ptr<traces::ImportanceSource> open_importance_preset(const std::string& from, const std::string& option,
+                                                                 int num_kv_heads, std::vector<int> probe_kv_heads);
+
 /// `key=value` options as the object that a scenario would hold; dots nest ("kv_layout.order=chunk_major").
 Json params_of(const std::vector<std::string>& sets, const std::string& option);
 

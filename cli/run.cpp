@@ -6,7 +6,7 @@
 #include "core/record/timeline.hpp"
 #include "engine/session/run_report.hpp"
 #include "sim/sweep/parallel_runner.hpp"
-#include "traces/importance/synthetic_importance.hpp"
+#include "traces/importance/recorded_importance.hpp"
 
 namespace reprefill::cli {
 namespace {
@@ -98,17 +98,11 @@ struct Opened {
   std::unique_ptr<traces::ImportanceSource> selections;
 };
 
-constexpr std::string_view kPreset = "preset:";
-
 /// A file of an earlier run, or scores drawn from one of the generator's presets.
 std::unique_ptr<traces::ImportanceSource> open_selections(const std::string& from, const ModelGeometry& geometry) {
   if (from.empty()) return nullptr;
-  if (!from.starts_with(kPreset)) {
-    return std::make_unique<traces::RecordedImportance>(traces::RecordedImportance::open(from));
-  }
-  const traces::ImportancePreset& preset = traces::importance_preset(from.substr(kPreset.size()), "--selections");
-  return std::make_unique<traces::SyntheticImportance>(
-      preset.params, traces::ImportanceHeads{.num_kv_heads = geometry.num_kv_heads, .probe_kv_heads = {0, 0, 0}}, 1);
+  if (is_importance_preset(from)) return open_importance_preset(from, "--selections", geometry.num_kv_heads, {0, 0, 0});
+  return std::make_unique<traces::RecordedImportance>(traces::RecordedImportance::open(from));
 }
 
 Opened open(const RunOptions& options) {

@@ -175,7 +175,8 @@ void add_synthesize(CLI::App& verb, const std::shared_ptr<StoreOptions>& options
 
 void add_store(CLI::App& app, const Environment& environment) {
   auto options = std::make_shared<StoreOptions>();
-  CLI::App* verb = app.add_subcommand("store", "Prefix KV on disk: build, append, list, verify, remove, synthesize");
+  CLI::App* verb =
+      app.add_subcommand("store", "Prefix KV on disk: build, append, list, verify, remove, synthesize, reorder");
   verb->require_subcommand(1);
 
   CLI::App* list_verb = verb->add_subcommand("list", "Segments, layouts, sizes, problems and what killed writers left");
@@ -200,6 +201,7 @@ void add_store(CLI::App& app, const Environment& environment) {
 
   add_store_build(*verb);
   add_synthesize(*verb, options, environment);
+  add_store_reorder(*verb);
 }
 
 }  // namespace reprefill::cli

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/base/random.hpp"
 #include "core/pipeline/request.hpp"
 
 namespace reprefill::pipeline {
@@ -21,6 +22,39 @@ void MeanImportance::add(const Scores& scores, std::size_t first_token, std::uin
     for (std::uint32_t token = 0; token < num_tokens; ++token) sums_[token] += of_group[token];
   }
   ++num_requests_;
+}
+
+std::vector<CalibrationRequest> make_calibration_requests(std::uint64_t task, const std::vector<SegmentSpan>& prefix,
+                                                          std::uint32_t count) {
+  std::vector<CalibrationRequest> requests;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    requests.push_back({.number = combine64(hash_name("calibration"), i), .task = task, .prefix = prefix});
+  }
+  return requests;
+}
+
+layout::TokenOrder calibrated_order(const traces::ImportanceSource& importance,
+                                    std::span<const CalibrationRequest> requests, SegmentId segment,
+                                    std::uint32_t num_tokens, int layer_idx) {
+  constexpr traces::HeadGrouping kGrouping = traces::HeadGrouping::probe_heads;
+  Scores scores;
+  scores.num_groups = importance.num_groups(kGrouping);
+  MeanImportance mean(num_tokens);
+  for (const CalibrationRequest& request : requests) {
+    const auto span = std::ranges::find(request.prefix, segment, &SegmentSpan::segment);
+    REPREFILL_CHECK(span != request.prefix.end(), "calibration request {} is not on segment {}", request.number,
+                    segment.value);
+    scores.num_units = traces::num_units(request.prefix, 1);
+    scores.values.resize(static_cast<std::size_t>(scores.num_groups) * scores.num_units);
+    importance.unit_scores({.request = request.number,
+                            .task = request.task,
+                            .prefix = request.prefix,
+                            .layer_idx = layer_idx,
+                            .grouping = kGrouping},
+                           1, scores.values);
+    mean.add(scores, traces::total_tokens(std::span(request.prefix.begin(), span)), span->num_tokens);
+  }
+  return mean.order();
 }
 
 std::span<const std::uint32_t> Reordering::places(SegmentId segment, int layer_idx) const {

@@ -10,6 +10,7 @@
 #include "core/layout/token_order.hpp"
 #include "core/pipeline/loader.hpp"
 #include "core/pipeline/selection.hpp"
+#include "traces/importance/importance_source.hpp"
 
 namespace reprefill::pipeline {
 
@@ -46,6 +47,23 @@ class MeanImportance {
   std::vector<float> sums_;  // of the same number of requests: ordered like means
   std::uint32_t num_requests_ = 0;
 };
+
+/// A request before the run whose importance orders stored tokens.
+struct CalibrationRequest {
+  std::uint64_t number = 0;
+  std::uint64_t task = 0;
+  std::vector<SegmentSpan> prefix;  // the stored one, root first
+};
+
+/// Requests of one task on one prefix, for a source that has scores of any request. Their numbers are no run's.
+std::vector<CalibrationRequest> make_calibration_requests(std::uint64_t task, const std::vector<SegmentSpan>& prefix,
+                                                          std::uint32_t count);
+
+/// `reorder.io: offline`, on both machines: the segment's tokens in one layer by their mean importance to the requests,
+/// each of which has the segment in its prefix.
+layout::TokenOrder calibrated_order(const traces::ImportanceSource& importance,
+                                    std::span<const CalibrationRequest> requests, SegmentId segment,
+                                    std::uint32_t num_tokens, int layer_idx);
 
 /// What rewriting has cost so far; in background runs only.
 struct ReorderStatistics {

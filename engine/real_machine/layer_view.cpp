@@ -43,6 +43,18 @@ std::vector<std::uint8_t> mask_of(const Selection& selection, std::uint32_t num_
   return mask;
 }
 
+/// A mask of the prefix's tokens as one of the pages' tokens.
+std::vector<std::uint8_t> in_order(std::vector<std::uint8_t> mask, std::uint32_t num_heads,
+                                   std::span<const std::uint32_t> token_order) {
+  if (token_order.empty()) return mask;
+  std::vector<std::uint8_t> result;
+  const std::size_t num_tokens = mask.size() / num_heads;
+  for (std::uint32_t head = 0; head < num_heads; ++head) {
+    for (const std::uint32_t token : token_order) result.push_back(mask[head * num_tokens + token]);
+  }
+  return result;
+}
+
 }  // namespace
 
 std::uint32_t LayerViewBuilder::block_tokens() const { return options_.layout->kv_layout().block_tokens; }
@@ -70,14 +82,63 @@ LayerView LayerViewBuilder::attention(OpContext context, const Request& request,
   const bool per_head = is_per_head(view);
   // Blocks that were not read stand for zeros under the mask: with `full_length` the compute is spent all the same.
   target.missing_is_zero = per_head || view.full_length;
-  for (const Run& run : kept_runs(request, view)) add_run(target, request, run);
+  const std::vector<Run> runs = kept_runs(request, view);
+  std::vector<std::uint32_t> token_order;  // of the pages; empty: the prefix's own
+  if (is_reordered(request, context.layer_idx)) {
+    token_order = add_in_payload_order(target, request, runs);
+  } else {
+    for (const Run& run : runs) add_run(target, request, run);
+  }
   const auto num_heads = static_cast<std::uint32_t>(options_.geometry->num_kv_heads);
+  REPREFILL_CHECK(token_order.empty() || !per_head, "choices of single heads out of a reordered store");
   if (per_head) {
     result.keep_v_ = mask_of(*view.kept, num_heads, request.stored_tokens);
   } else if (view.kept && view.full_length) {
-    result.keep_k_ = mask_of(*view.kept, num_heads, request.stored_tokens);
+    result.keep_k_ = in_order(mask_of(*view.kept, num_heads, request.stored_tokens), num_heads, token_order);
   }
   return result;
+}
+
+bool LayerViewBuilder::is_reordered(const Request& request, int layer_idx) const {
+  const auto has_places = [&](const SegmentSpan& span) {
+    return !options_.token_places(span.segment, layer_idx).empty();
+  };
+  return options_.token_places && std::any_of(request.stored_prefix.begin(), request.stored_prefix.end(), has_places);
+}
+
+/// Pages of the runs' tokens, in each segment by their places: attention does not care in which order tokens come,
+/// since their positions are in their keys. Neighbouring places are one page. Returns the tokens in the order of the
+/// pages.
+std::vector<std::uint32_t> LayerViewBuilder::add_in_payload_order(Target& target, const Request& request,
+                                                                  std::span<const Run> runs) {
+  std::vector<std::uint32_t> token_order;
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> kept;  // place, token of the segment
+  std::uint32_t span_start = 0;
+  for (const SegmentSpan& span : request.stored_prefix) {
+    const std::span<const std::uint32_t> places = options_.token_places(span.segment, target.context.layer_idx);
+    kept.clear();
+    for (const Run& run : runs) {
+      const std::uint32_t first = std::max(run.first, span_start);
+      const std::uint32_t end = std::min(run.first + run.count, span_start + span.num_tokens);
+      for (std::uint32_t token = first; token < end; ++token) {
+        const std::uint32_t in_segment = token - span_start;
+        kept.emplace_back(places.empty() ? in_segment : places[in_segment], in_segment);
+      }
+    }
+    std::sort(kept.begin(), kept.end());
+    for (std::size_t i = 0; i < kept.size();) {
+      const std::uint32_t first = kept[i].first;
+      std::uint32_t count = 0;
+      for (; i < kept.size() && kept[i].first == first + count &&
+             kept[i].first / block_tokens() == first / block_tokens();
+           ++i, ++count) {
+        token_order.push_back(span_start + kept[i].second);
+      }
+      add_page(target, span.segment, first, count);
+    }
+    span_start += span.num_tokens;
+  }
+  return token_order;
 }
 
 LayerView LayerViewBuilder::scoring_keys(OpContext context, const Request& request, ScorerKind kind, const Op& op) {
@@ -125,17 +186,17 @@ void LayerViewBuilder::add_run(Target& target, const Request& request, Run run) 
   }
 }
 
-void LayerViewBuilder::add_page(Target& target, SegmentId segment, std::uint32_t first_token, std::uint32_t count) {
+void LayerViewBuilder::add_page(Target& target, SegmentId segment, std::uint32_t first_place, std::uint32_t count) {
   LayerView::Page page;
   page.num_tokens = count;
   const int layer = target.context.layer_idx;
   if (options_.layout == nullptr) {
     const ResidentLayer kv = options_.resident(segment, layer);
-    page.resident_keys = kv.keys + first_token * token_bytes().value;
-    page.resident_values = kv.values + first_token * token_bytes().value;
+    page.resident_keys = kv.keys + first_place * token_bytes().value;
+    page.resident_values = kv.values + first_place * token_bytes().value;
   } else {
-    const std::uint32_t block = first_token / block_tokens();
-    const std::uint64_t offset = (first_token % block_tokens()) * token_bytes().value;
+    const std::uint32_t block = first_place / block_tokens();
+    const std::uint64_t offset = (first_place % block_tokens()) * token_bytes().value;
     page.keys = locate(target, PieceKey::make(segment, layer, PieceKind::key, block));
     page.keys.offset += offset;
     if (target.values) {

@@ -50,6 +50,8 @@ class LayerViewBuilder {
     ResidentKv resident = nullptr;
     BlockPool* device = nullptr;
     std::function<void(std::byte*, Bytes)> zero = nullptr;  // of device memory; done when it returns
+    /// Where tokens lie in a reordered store; null or empty: in their own order.
+    std::function<std::span<const std::uint32_t>(SegmentId, int layer_idx)> token_places = nullptr;
   };
   explicit LayerViewBuilder(const Options& options) : options_(options) {}
 
@@ -72,9 +74,13 @@ class LayerViewBuilder {
     bool values = true;
     bool missing_is_zero = false;
   };
+  std::vector<std::uint32_t> add_in_payload_order(Target& target, const pipeline::Request& request,
+                                                  std::span<const Run> runs);
+  bool is_reordered(const pipeline::Request& request, int layer_idx) const;
   static std::vector<Run> kept_runs(const pipeline::Request& request, const pipeline::KvView& view);
   void add_run(Target& target, const pipeline::Request& request, Run run);
-  void add_page(Target& target, SegmentId segment, std::uint32_t first_token, std::uint32_t count);
+  /// Of neighbouring places in one block of the payload.
+  void add_page(Target& target, SegmentId segment, std::uint32_t first_place, std::uint32_t count);
   void add_slabs(LayerView& view, pipeline::OpContext context, const pipeline::Request& request, PieceKind kind);
   Located locate(Target& target, PieceKey part);
   const BlockRef& zero_block(Bytes size);

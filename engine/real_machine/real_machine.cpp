@@ -58,7 +58,8 @@ RealMachine::RealMachine(const RealMachineOptions& options, RealMachineObserver&
                                                                         .placement = placement_.get(),
                                                                         .resident = options.resident,
                                                                         .device = &pools.device,
-                                                                        .zero = zero_of(options.executor)});
+                                                                        .zero = zero_of(options.executor),
+                                                                        .token_places = environment.token_places});
   open_lanes();
 }
 

@@ -103,6 +103,9 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
   if (store != nullptr) {
     environment.store_block_tokens = store->manifest().store_block_tokens;
     environment.segment_tokens = [this](SegmentId segment) { return store->segment(segment).num_tokens(); };
+    environment.token_places = [this](SegmentId segment, int layer_idx) {
+      return reads ? reads->token_places(segment, layer_idx) : std::span<const std::uint32_t>{};
+    };
   }
   const Json name = options.system;
   const SystemEntry& entry = find_system(JsonValue(name, "--system"));
@@ -120,10 +123,10 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
   if (system->reuses_prefix() && store == nullptr) {
     throw ConfigError(fmt::format("--store: {} reuses stored prefixes and needs a store", entry.name));
   }
-  if (const Reordering* reordering = system->reordering()) {
-    throw ConfigError(fmt::format(
-        "reorder.io: found {}, which the simulator has; expected off: stores keep tokens in their own order",
-        enum_name(reordering->params().io)));
+  if (const Reordering* on = system->reordering(); on != nullptr && on->params().io == ReorderIo::background) {
+    throw ConfigError(
+        "reorder.io: found background, which the simulator has; expected off, or offline after `reprefill store "
+        "reorder`: the engine writes no store while it serves from it");
   }
   if (system->store_layout() != nullptr) {
     open_reads(options);
@@ -170,15 +173,21 @@ void Session::Impl::open_reads(const SessionOptions& wanted) {
   const std::uint64_t payload = longest * environment.geometry.kv_bytes_per_token().value;
   const std::uint64_t largest = system->largest_read(static_cast<std::uint32_t>(longest)).value;
   const std::uint64_t needed = (2 * payload + largest) * static_cast<std::uint64_t>(environment.max_in_flight);
-  reads = open_store_reads({.store = store,
-                            .layout_idx = store->layout_for(make_stored_layout(*system->store_layout())),
-                            .path = &environment.path,
-                            .staging = std::min(system->staging(), Bytes{needed}),
-                            .buffered = wanted.buffered_reads || wanted.path == PathKind::prototype,
-                            .unregistered_buffers = wanted.unregistered_buffers,
-                            .gpu = model.executor->gpu(),
-                            .verify = wanted.verify_reads},
-                           clock);
+  const Reordering* reordering = system->reordering();
+  reads =
+      open_store_reads({.store = store,
+                        .layout_idx = store->layout_for(make_stored_layout(*system->store_layout())),
+                        .path = &environment.path,
+                        .staging = std::min(system->staging(), Bytes{needed}),
+                        .buffered = wanted.buffered_reads || wanted.path == PathKind::prototype,
+                        .unregistered_buffers = wanted.unregistered_buffers,
+                        .gpu = model.executor->gpu(),
+                        .verify = wanted.verify_reads,
+                        .calibration_requests = reordering == nullptr ? 0 : reordering->params().calibration_requests},
+                       clock);
+  if (reordering == nullptr) return;
+  // Places are in memory before a request needs them (reference 3.2: lists in the radix tree).
+  for (std::uint32_t i = 0; i < store->num_segments(); ++i) reads->token_places(SegmentId{i}, 0);
 }
 
 void Session::Impl::on_span(const record::Span& span) {

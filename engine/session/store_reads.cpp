@@ -8,6 +8,7 @@
 #include "engine/io/direct_reader.hpp"
 #include "engine/io/staging_arena.hpp"
 #include "engine/io/storage_kind.hpp"
+#include "engine/store/token_orders.hpp"
 #include "engine/store/verify.hpp"
 
 namespace reprefill::engine {
@@ -106,11 +107,17 @@ class SegmentReads final : public StoreReads {
     return text;
   }
 
+  std::span<const std::uint32_t> token_places(SegmentId segment, int layer_idx) override {
+    const TokenOrders& orders = open(segment).orders;
+    return orders.empty() ? std::span<const std::uint32_t>{} : orders[static_cast<std::size_t>(layer_idx)].place_of();
+  }
+
  private:
   struct OpenFile {
     StoreFile file;
     int number = 0;
     std::optional<PageVerifier> verifier;
+    TokenOrders orders;
   };
 
   OpenFile& open(SegmentId segment) {
@@ -120,14 +127,30 @@ class SegmentReads final : public StoreReads {
     opened.file =
         options_.store->open_file(segment, options_.layout_idx, options_.buffered ? DirectIo::off : DirectIo::required);
     opened.number = reader_->add_file(opened.file.descriptor(), opened.file.path().string());
-    if (options_.verify) {
-      const StoreManifest& manifest = options_.store->manifest();
-      const StoreFile plain = options_.store->open_file(segment, options_.layout_idx, DirectIo::off);
-      opened.verifier = PageVerifier::load(plain, manifest, manifest.layouts[options_.layout_idx],
-                                           options_.store->segment(segment).key);
+    const StoreManifest& manifest = options_.store->manifest();
+    const StoredLayout& layout = manifest.layouts[options_.layout_idx];
+    const SegmentKey& key = options_.store->segment(segment).key;
+    if (layout.permutation) {  // out of this file: `store reorder` may put another in its place
+      const SegmentHeader header = read_header(opened.file, manifest, layout, key);
+      check_calibration(header, opened.file.path());
+      opened.orders = read_token_orders(opened.file, header);
     }
+    if (options_.verify) opened.verifier = PageVerifier::load(opened.file, manifest, layout, key);
     return files_.emplace(segment, std::move(opened)).first->second;
   }
+
+  void check_calibration(const SegmentHeader& header, const std::filesystem::path& path) const {
+    if (header.calibration_requests == options_.calibration_requests) return;
+    const std::string has = header.calibration_requests == 0
+                                ? "the tokens' own order (appended since the store was reordered)"
+                                : fmt::format("an order from {} requests", header.calibration_requests);
+    throw ConfigError(
+        fmt::format("{}: found {}; expected one from reorder.calibration_requests = {}: `reprefill store reorder "
+                    "--store {} --calibration-requests {} ...` writes it",
+                    path.string(), has, options_.calibration_requests, options_.store->folder().string(),
+                    options_.calibration_requests));
+  }
+
   int file_of(SegmentId segment) { return open(segment).number; }
 
   void verify(FinishedJob& job) {

@@ -1,24 +1,30 @@
 #include "engine/session/stored_kv.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace reprefill::engine {
 namespace {
 
-/// The first layout does: every one has the whole payload.
-layout::StoreLayout any_layout(const Store& store) {
-  return store.manifest().layouts.front().store_layout(store.manifest().model.geometry.as_model());
+/// Any copy with the tokens' own order does: every one has the whole payload. A reordered one is never alone.
+std::size_t any_layout(const StoreManifest& manifest) {
+  const auto plain = std::ranges::find(manifest.layouts, false, &StoredLayout::permutation);
+  REPREFILL_CHECK(plain != manifest.layouts.end(), "all of a store's layouts are reordered");
+  return static_cast<std::size_t>(plain - manifest.layouts.begin());
 }
 
 }  // namespace
 
 StoredKv::StoredKv(const Store& store, Executor& executor)
-    : store_(store), executor_(executor), layout_(any_layout(store)) {}
+    : store_(store),
+      executor_(executor),
+      layout_idx_(any_layout(store.manifest())),
+      layout_(store.manifest().layouts[layout_idx_].store_layout(store.manifest().model.geometry.as_model())) {}
 
 const StoreFile& StoredKv::file(SegmentId segment) {
   const auto found = files_.find(segment);
   if (found != files_.end()) return found->second;
-  return files_.emplace(segment, store_.open_file(segment, 0, DirectIo::off)).first->second;
+  return files_.emplace(segment, store_.open_file(segment, layout_idx_, DirectIo::off)).first->second;
 }
 
 StoredKv::Layer StoredKv::read(SegmentId segment, int layer_idx, std::uint32_t num_tokens) {

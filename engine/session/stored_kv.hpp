@@ -33,6 +33,7 @@ class StoredKv {
 
   const Store& store_;
   Executor& executor_;
+  std::size_t layout_idx_;
   layout::StoreLayout layout_;
   std::map<SegmentId, StoreFile> files_;
 };

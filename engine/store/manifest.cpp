@@ -108,6 +108,13 @@ void check_manifest(const StoreManifest& manifest, std::string_view place) {
           "{}: its name has {} letters; at most {} fit a file name: probe fewer heads, or heads side by side", where,
           name.size(), kMaxLayoutName));
     }
+    StoredLayout plain = layout;
+    plain.permutation = false;
+    if (std::find(manifest.layouts.begin(), manifest.layouts.end(), plain) == manifest.layouts.end()) {
+      throw ConfigError(
+          fmt::format("{}: expected {} beside it: `reprefill store reorder` makes the one out of the other", where,
+                      layout_name(plain)));
+    }
     layout::check_block_tokens(where, layout.kv.block_tokens, manifest.store_block_tokens);
     if (layout.digest_tokens > 0) {
       layout::check_block_tokens(where + ": digest", layout.digest_tokens, manifest.store_block_tokens);
@@ -122,7 +129,7 @@ void check_manifest(const StoreManifest& manifest, std::string_view place) {
   }
 }
 
-/// {"format": "reprefill-store", "format_version": [1, 0], "model": {...}, "store_block_tokens": 64, "layouts": [...],
+/// {"format": "reprefill-store", "format_version": [1, 2], "model": {...}, "store_block_tokens": 64, "layouts": [...],
 /// "checksum": XXH3 of the text without this key}
 std::string write_manifest(const StoreManifest& manifest) {
   const StoreGeometry& geometry = manifest.model.geometry;
@@ -142,7 +149,8 @@ std::string write_manifest(const StoreManifest& manifest) {
                                {"kv_layout", layout::kv_layout_params().write(layout.kv)},
                                {"identification_period_layers", layout.identification_period},
                                {"identification", enum_name(layout.digest)},
-                               {"probe_heads", layout.probe_heads}});
+                               {"probe_heads", layout.probe_heads},
+                               {"permutation", layout.permutation}});
   }
   json["checksum"] = hex64(text_checksum(json));
   return json.dump(2) + "\n";

@@ -13,7 +13,7 @@ namespace reprefill::engine {
 
 /// Readers refuse a newer major version; a newer minor one only adds what may be ignored.
 inline constexpr std::uint16_t kStoreMajorVersion = 1;
-inline constexpr std::uint16_t kStoreMinorVersion = 1;
+inline constexpr std::uint16_t kStoreMinorVersion = 2;
 
 /// What the bytes of K and V depend on.
 struct StoreGeometry {

@@ -56,9 +56,11 @@ struct RawHeader {
   std::uint16_t probe_heads[kMaxProbeHeads];
   std::uint32_t identification_digest;  // since version 1.1; zeros before: keys
   std::uint32_t digest_tokens;
+  std::uint32_t has_permutation;  // since version 1.2; zeros before
+  std::uint32_t calibration_requests;
 };
 static_assert(sizeof(RawSlab) == 32);
-static_assert(sizeof(RawHeader) == 56 + 16 * 4 + 7 * 8 + 32 * kMaxSlabs + 2 * kMaxProbeHeads + 2 * 4);
+static_assert(sizeof(RawHeader) == 56 + 16 * 4 + 7 * 8 + 32 * kMaxSlabs + 2 * kMaxProbeHeads + 4 * 4);
 static_assert(sizeof(RawHeader) <= kChecksumOffset && std::is_trivially_copyable_v<RawHeader>);
 
 std::uint64_t header_checksum(std::span<const std::byte> block) { return checksum64(block.first(kChecksumOffset)); }
@@ -74,7 +76,8 @@ SlabRecord record_of(SlabKind kind, std::uint64_t from, std::uint64_t to) {
 /// What StoreLayout says of the file, as one record per kind.
 std::vector<SlabRecord> layout_slabs(const layout::StoreLayout& layout, std::uint32_t tokens) {
   const std::uint64_t payload_end = layout.payload_end(tokens);
-  const std::uint64_t end = layout.file_bytes(tokens).value;
+  const layout::Extent permutation = layout.permutation_extent(tokens);
+  const std::uint64_t end = permutation.offset;
   std::vector<SlabRecord> slabs = {record_of(SlabKind::payload, kHeaderBytes, payload_end)};
   std::uint64_t probes_from = end;
   if (!layout.auxiliary().probe_heads.empty()) {
@@ -85,6 +88,9 @@ std::vector<SlabRecord> layout_slabs(const layout::StoreLayout& layout, std::uin
     slabs.push_back(record_of(keys ? SlabKind::identification_keys : SlabKind::digests, payload_end, probes_from));
   }
   if (probes_from < end) slabs.push_back(record_of(SlabKind::probe_keys, probes_from, end));
+  if (layout.auxiliary().permutation) {
+    slabs.push_back(record_of(SlabKind::permutation, end, end + permutation.bytes.value));
+  }
   return slabs;
 }
 
@@ -137,10 +143,12 @@ StoredLayout read_layout(const RawHeader& raw, std::string_view place) {
   if (raw.order > 2 || raw.placement > 1 || raw.kv_type > 1 || raw.num_probe_heads > kMaxProbeHeads ||
       raw.num_slabs > kMaxSlabs || raw.period_layers < 1 || raw.period_layers > 511 ||
       raw.identification_period > 511 || raw.block_tokens < 1 || raw.store_block_tokens < 1 ||
-      raw.store_block_tokens % raw.block_tokens != 0) {
+      raw.store_block_tokens % raw.block_tokens != 0 || raw.has_permutation > 1 ||
+      (raw.has_permutation == 0 && raw.calibration_requests > 0)) {
     damaged(place, "an impossible layout");
   }
-  layout::AuxiliarySlabs auxiliary{.identification_period = static_cast<int>(raw.identification_period)};
+  layout::AuxiliarySlabs auxiliary{.identification_period = static_cast<int>(raw.identification_period),
+                                   .permutation = raw.has_permutation == 1};
   read_digest(raw, auxiliary, place);
   for (std::size_t i = 0; i < raw.num_probe_heads; ++i) {
     if (raw.probe_heads[i] >= raw.num_query_heads) damaged(place, "a probe head that the model does not have");
@@ -172,7 +180,7 @@ void read_slabs(const RawHeader& raw, SegmentHeader& header, std::string_view pl
     }
     const bool in_order =
         slab.offset == end && slab.bytes > 0 && slab.bytes % kPageBytes == 0 && slab.bytes <= std::uint64_t{1} << 50;
-    if (!in_order || slab.kind <= static_cast<std::uint32_t>(SlabKind::digests)) {
+    if (!in_order || slab.kind <= static_cast<std::uint32_t>(SlabKind::permutation)) {
       damaged(place, fmt::format("slab {} at {} of {} bytes", slab_kind_name(slab.kind), slab.offset, slab.bytes));
     }
     header.slabs.push_back({slab.kind, extent, slab.checksum});
@@ -262,6 +270,8 @@ HeaderBlock encode_header(const SegmentHeader& header) {
   raw.identification_period = static_cast<std::uint32_t>(header.layout.identification_period);
   raw.identification_digest = static_cast<std::uint32_t>(header.layout.digest);
   raw.digest_tokens = header.layout.digest_tokens;
+  raw.has_permutation = header.layout.permutation ? 1 : 0;
+  raw.calibration_requests = header.calibration_requests;
   raw.num_probe_heads = static_cast<std::uint32_t>(header.layout.probe_heads.size());
   std::transform(header.layout.probe_heads.begin(), header.layout.probe_heads.end(), raw.probe_heads,
                  [](int head) { return static_cast<std::uint16_t>(head); });
@@ -301,7 +311,8 @@ SegmentHeader parse_header(std::span<const std::byte> block, std::string_view pl
                                     .head_dim = raw.head_dim,
                                     .kv_type = raw.kv_type == 0 ? KvType::bf16 : KvType::fp32},
                        .store_block_tokens = raw.store_block_tokens,
-                       .layout = read_layout(raw, place)};
+                       .layout = read_layout(raw, place),
+                       .calibration_requests = raw.calibration_requests};
   if (const auto problem = header.geometry.problem()) damaged(place, *problem);
   if (raw.num_tokens < 1 || raw.num_tokens > kMaxSegmentTokens || raw.num_tokens % raw.store_block_tokens != 0) {
     damaged(place, fmt::format("{} tokens in blocks of {}", raw.num_tokens, raw.store_block_tokens));

@@ -1,10 +1,18 @@
 // The first 4 KiB of a segment's file, and where the rest lies.
 //
 //   0                header
-//   4096             payload slabs, identification keys or digests, probe keys: exactly core/layout/StoreLayout's
-//   extents then             further slabs (permutation: reserved), each aligned to 4 KiB token_ids        int32 x
-//   num_tokens, padded with zeros to 4 KiB page_checksums   XXH3 (64 bits) of every 4 KiB page between header and
-//   token_ids, padded with zeros to 4 KiB
+//
+//   4096             payload slabs, identification keys or digests, probe keys, permutation: exactly
+//                    core/layout/StoreLayout's extents
+//
+//   then             further slabs, each aligned to 4 KiB
+//
+//   token_ids        int32 x num_tokens, padded with zeros to 4 KiB
+//
+//   page_checksums   XXH3 (64 bits) of every 4 KiB page between header and token_ids, padded with zeros to 4 KiB
+//
+// The permutation of a reordered layout: for each layer the token (uint32, counted from the segment's first) at each
+// place of the payload. Keys for scoring and token ids stay in the tokens' own order.
 //
 // One file per segment and layout, not sections of one file: StoreLayout's extents, which simulator and engine share,
 // are then file offsets as they are; a copy can be added, repaired or deleted alone; and a system opens one small set
@@ -42,7 +50,7 @@ enum class SlabKind : std::uint32_t {
   identification_keys = 2,
   probe_keys = 3,
   digests = 4,      // in place of identification keys: engine/digest
-  permutation = 5,  // reserved: the order of tokens after IMPRESS's reordering
+  permutation = 5,  // the order of tokens after IMPRESS's reordering
 };
 std::string_view slab_kind_name(std::uint32_t kind);
 
@@ -62,8 +70,9 @@ struct SegmentHeader {
   StoreGeometry geometry;
   std::uint32_t store_block_tokens = 0;
   StoredLayout layout;
-  std::vector<SlabRecord> slabs = {};  // ascending by offset
-  layout::Extent token_ids = {};       // with padding
+  std::uint32_t calibration_requests = 0;  // whose mean importance gave the permutation; 0: it is the tokens' own order
+  std::vector<SlabRecord> slabs = {};      // ascending by offset
+  layout::Extent token_ids = {};           // with padding
   std::uint64_t token_ids_checksum = 0;
   layout::Extent page_checksums = {};  // with padding
   std::uint64_t page_checksums_checksum = 0;

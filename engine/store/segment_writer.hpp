@@ -4,27 +4,14 @@
 #include <memory>
 #include <vector>
 
-#include "engine/store/segment_header.hpp"
-#include "engine/store/store_file.hpp"
+#include "engine/store/layout_file.hpp"
 
 namespace reprefill::engine {
-
-/// K and V of a segment's tokens in one layer, in the store's element type: [num_tokens][num_kv_heads][head_dim] each.
-/// RoPE is applied to K at its original positions.
-struct LayerKv {
-  std::span<const std::byte> keys;
-  std::span<const std::byte> values;
-};
 
 /// A run of tokens that extends `parent`, or begins a prefix. A multiple of store_block_tokens.
 struct NewSegment {
   std::optional<ParentLink> parent = std::nullopt;
   std::vector<std::int32_t> token_ids = {};
-};
-
-struct WriteOptions {
-  DirectIo direct = DirectIo::if_possible;
-  BeforeCall before_call = {};
 };
 
 /// The files are written in a folder of a temporary name beside the final one, flushed, and the folder renamed last: a
@@ -51,8 +38,6 @@ class SegmentWriter {
   static std::string partial_folder_name(const SegmentKey& key);
 
  private:
-  class LayoutFile;
-
   const StoreManifest& manifest_;
   std::filesystem::path segments_;
   NewSegment segment_;
@@ -62,12 +47,5 @@ class SegmentWriter {
   std::vector<std::unique_ptr<LayoutFile>> files_;
   std::uint32_t num_layers_written_ = 0;
 };
-
-/// The identification slab of one layer, keys or digest as the layout says, from all keys of the segment's tokens.
-void fill_identification_slab(const SegmentHeader& header, std::span<const std::byte> keys, std::span<std::byte> out);
-
-/// Keys of the KV heads that these query heads read: [num_tokens][heads][head_dim] out of all KV heads', ascending.
-void gather_probe_keys(const StoreGeometry& geometry, std::span<const int> probe_heads, std::span<const std::byte> keys,
-                       std::byte* out);
 
 }  // namespace reprefill::engine

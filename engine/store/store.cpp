@@ -149,7 +149,13 @@ std::size_t Store::layout_for(const StoredLayout& needed) const {
   std::string has, wanted = layout_name(needed);
   for (const StoredLayout& layout : layouts) {
     has += (has.empty() ? "" : ", ") + layout_name(layout);
-    wanted += "," + layout_name(layout);
+    if (!layout.permutation) wanted += "," + layout_name(layout);
+  }
+  if (needed.permutation) {
+    throw ConfigError(
+        fmt::format("{}: layouts: found {}; expected {}, which reorder.io offline reads: `reprefill store reorder "
+                    "--store {} ...` writes it",
+                    manifest_path(folder_).string(), has, layout_name(needed), folder_.string()));
   }
   throw ConfigError(
       fmt::format("{}: has no layout {} (it has {}): `reprefill store build --store NEW_FOLDER --layouts "

@@ -45,6 +45,14 @@ StoredSegment read_segment(const StoreScan& scan, const SegmentKey& key) {
   return segment;
 }
 
+/// A reordered copy appears in store.json once every segment has it.
+bool is_unnamed_reordering(const StoreManifest& manifest, const std::string& name) {
+  return std::any_of(manifest.layouts.begin(), manifest.layouts.end(), [&](StoredLayout layout) {
+    layout.permutation = true;
+    return layout_file_name(layout) == name;
+  });
+}
+
 void look_for_strangers(StoreScan& scan, const fs::path& folder, const SegmentKey& key) {
   for (const fs::path& path : sorted_entries(folder)) {
     const std::string name = path.filename().string();
@@ -55,7 +63,9 @@ void look_for_strangers(StoreScan& scan, const fs::path& folder, const SegmentKe
     const auto& layouts = scan.manifest.layouts;
     const bool known = std::any_of(layouts.begin(), layouts.end(),
                                    [&](const StoredLayout& layout) { return layout_file_name(layout) == name; });
-    if (!known) {
+    if (!known && is_unnamed_reordering(scan.manifest, name)) {
+      scan.leftovers.push_back(path);
+    } else if (!known) {
       scan.problems.push_back({path, fmt::format("{}: is not a layout that store.json names", path.string()), key});
     }
   }

@@ -46,12 +46,28 @@ void check_wanted(const StoreManifest& has, const StoreManifest& wanted, const f
                                   has.model.geometry.to_string(), wanted.model.name, wanted.model.fingerprint,
                                   wanted.model.geometry.to_string()));
   }
-  if (has.layouts != wanted.layouts || has.store_block_tokens != wanted.store_block_tokens) {
+  // `store reorder` adds copies that no writer asks for.
+  std::vector<StoredLayout> built = has.layouts;
+  std::erase_if(built, [&](const StoredLayout& layout) {
+    return layout.permutation && std::ranges::find(wanted.layouts, layout) == wanted.layouts.end();
+  });
+  if (built != wanted.layouts || has.store_block_tokens != wanted.store_block_tokens) {
     throw ConfigError(
         fmt::format("{}: has layouts {} in blocks of {} tokens; found {} in blocks of {}: use the same, or "
                     "another folder",
                     folder.string(), names_of(has.layouts), has.store_block_tokens, names_of(wanted.layouts),
                     wanted.store_block_tokens));
+  }
+}
+
+/// What was never written in another order has none.
+void check_new(const StoreManifest& wanted, const fs::path& folder) {
+  for (const StoredLayout& layout : wanted.layouts) {
+    if (!layout.permutation) continue;
+    throw ConfigError(
+        fmt::format("{}: layouts: found {}, as reorder.io offline reads; expected layouts in the tokens' own order: a "
+                    "new store has no other, `reprefill store reorder` adds it",
+                    folder.string(), layout_name(layout)));
   }
 }
 
@@ -64,6 +80,7 @@ std::vector<fs::path> remove_leftovers(const StoreScan& scan, const BeforeCall& 
 
 StoreWriter::StoreWriter(fs::path folder, const StoreManifest& wanted, WriteOptions options)
     : folder_(std::move(folder)), options_(std::move(options)) {
+  if (!fs::exists(manifest_path(folder_))) check_new(wanted, folder_);
   check_manifest(wanted, folder_.string());
   const BeforeCall& before = options_.before_call;
   make_folder(folder_, before);

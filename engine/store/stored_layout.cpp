@@ -8,7 +8,7 @@ namespace reprefill::engine {
 namespace {
 
 constexpr std::string_view kGrammar =
-    "ORDER-PLACEMENT-BLOCK_TOKENS[+identPERIOD[DIGEST]][+probeHEADS], such as layer-adjacent-16+ident8, "
+    "ORDER-PLACEMENT-BLOCK_TOKENS[+identPERIOD[DIGEST]][+probeHEADS][+reordered], such as layer-adjacent-16+ident8, "
     "layer-adjacent-16+ident8mean16 or layer-apart-64+probe0-2 (order layer, periodN or chunk; placement adjacent or "
     "apart; digest meanTOKENS, minmaxTOKENS or int4)";
 
@@ -129,6 +129,7 @@ std::optional<StoredLayout> read_name(std::string_view name) {
     if (!read_digest(reader, layout)) return std::nullopt;
   }
   if (reader.take("+probe") && !read_heads(reader, layout.probe_heads)) return std::nullopt;
+  layout.permutation = reader.take("+reordered");
   // One layout, one name: "+probe0.1" and "016" would be second ones.
   if (!reader.at_end() || layout_name(layout) != name) return std::nullopt;
   return layout;
@@ -137,8 +138,10 @@ std::optional<StoredLayout> read_name(std::string_view name) {
 }  // namespace
 
 StoredLayout make_stored_layout(const layout::KvLayout& kv, const layout::AuxiliarySlabs& auxiliary) {
-  StoredLayout layout{
-      .kv = kv, .identification_period = auxiliary.identification_period, .probe_heads = auxiliary.probe_heads};
+  StoredLayout layout{.kv = kv,
+                      .identification_period = auxiliary.identification_period,
+                      .probe_heads = auxiliary.probe_heads,
+                      .permutation = auxiliary.permutation};
   if (auxiliary.identification_period > 0) {
     layout.digest = auxiliary.digest;
     layout.digest_tokens = auxiliary.digest_tokens;
@@ -162,6 +165,7 @@ std::string layout_name(const StoredLayout& layout) {
   if (layout.identification_period > 0)
     name += fmt::format("+ident{}{}", layout.identification_period, digest_text(layout));
   if (!layout.probe_heads.empty()) name += "+probe" + heads_text(layout.probe_heads);
+  if (layout.permutation) name += "+reordered";
   return name;
 }
 
@@ -171,7 +175,7 @@ StoredLayout parse_layout_name(std::string_view name, std::string_view place) {
 }
 
 bool covers(const StoredLayout& stored, const StoredLayout& needed) {
-  if (stored.kv != needed.kv) return false;
+  if (stored.kv != needed.kv || stored.permutation != needed.permutation) return false;
   const bool same_identification = stored.identification_period == needed.identification_period &&
                                    stored.digest == needed.digest && stored.digest_tokens == needed.digest_tokens;
   if (needed.identification_period > 0 && !same_identification) return false;

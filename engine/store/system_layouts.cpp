@@ -37,6 +37,11 @@ std::vector<StoredLayout> parse_layouts(std::string_view text, const ModelGeomet
   while (text != "all") {
     const std::size_t comma = text.find(',');
     layouts.push_back(parse_layout_name(text.substr(0, comma), "--layouts"));
+    if (layouts.back().permutation) {
+      throw ConfigError(
+          fmt::format("--layouts {}: is written by `reprefill store reorder`, out of the same without +reordered",
+                      layout_name(layouts.back())));
+    }
     geometry.num_probed_kv_heads(layouts.back().probe_heads);  // throws for a head that the model does not have
     if (comma == std::string_view::npos) break;
     text.remove_prefix(comma + 1);

@@ -5,7 +5,8 @@
 #include <optional>
 #include <set>
 
-#include "engine/store/segment_writer.hpp"
+#include "engine/store/layer_reader.hpp"
+#include "engine/store/layout_file.hpp"
 
 namespace reprefill::engine {
 namespace {
@@ -125,22 +126,16 @@ class FileCheck {
     }
   }
 
-  /// All keys of a layer from the payload; nullopt where one of their pages is damaged too.
+  /// All keys of a layer from the payload; nullopt where one of their pages, or their order, is damaged too.
   std::optional<std::vector<std::byte>> read_keys(int layer) const {
-    std::vector<std::byte> keys(header_.num_tokens * header_.geometry.tensor_bytes_per_token().value);
-    std::size_t filled = 0;
-    for (std::uint32_t index = 0; filled < keys.size(); ++index) {
-      const layout::Extent extent = extent_of(header_, layout_, layer, PieceKind::key, index);
-      const std::uint64_t from = extent.offset / kPageBytes * kPageBytes;
-      AlignedBuffer pages(extent.offset + extent.bytes.value - from);
-      for (std::size_t at = 0; at < pages.size(); at += kPageBytes) {
-        if (bad_.contains((from + at - kHeaderBytes) / kPageBytes)) return std::nullopt;
-      }
-      file_.read(from, pages.bytes());
-      std::memcpy(keys.data() + filled, pages.data() + (extent.offset - from), extent.bytes.value);
-      filled += extent.bytes.value;
+    try {
+      const LayerReader reader(file_, pages_);
+      std::vector<std::byte> keys(reader.bytes_per_layer());
+      reader.read(layer, PieceKind::key, keys);
+      return keys;
+    } catch (const StoreDamage&) {
+      return std::nullopt;
     }
-    return keys;
   }
 
   bool repair_range(const NamedRange& range) const {
@@ -175,6 +170,36 @@ class FileCheck {
   std::set<std::size_t> bad_;  // page numbers
 };
 
+/// Token by token: what the permutation says where K and V of a reordered copy are, against the plain copy.
+void compare_with_plain(const StoreScan& scan, const SegmentKey& key, const StoredLayout& reordered,
+                        VerifyReport& report) {
+  StoredLayout plain = reordered;
+  plain.permutation = false;
+  const fs::path paths[] = {segment_file(scan.folder, key, reordered), segment_file(scan.folder, key, plain)};
+  try {
+    const StoreFile files[] = {StoreFile::open_to_read(paths[0], DirectIo::if_possible),
+                               StoreFile::open_to_read(paths[1], DirectIo::if_possible)};
+    const PageVerifier pages[] = {PageVerifier::load(files[0], scan.manifest, reordered, key),
+                                  PageVerifier::load(files[1], scan.manifest, plain, key)};
+    const LayerReader readers[] = {{files[0], pages[0]}, {files[1], pages[1]}};
+    std::vector<std::byte> tokens(readers[0].bytes_per_layer()), expected(readers[1].bytes_per_layer());
+    for (int layer = 0; layer < static_cast<int>(scan.manifest.model.geometry.num_layers); ++layer) {
+      for (const PieceKind kind : {PieceKind::key, PieceKind::value}) {
+        readers[0].read(layer, kind, tokens);
+        readers[1].read(layer, kind, expected);
+        report.bytes_read += Bytes{tokens.size() + expected.size()};
+        if (tokens == expected) continue;
+        report.damage.push_back(
+            {paths[0], fmt::format("{}: {} of layer {}, taken by the permutation, is not {}'s: `reprefill store "
+                                   "reorder` writes it again",
+                                   paths[0].string(), kind == PieceKind::key ? "K" : "V", layer, paths[1].string())});
+      }
+    }
+  } catch (const MachineError&) {
+    return;  // damage of either file, which has been reported
+  }
+}
+
 /// Files in the order of verification: of sound segments, then of those with problems, as far as they exist.
 std::vector<std::pair<SegmentKey, StoredLayout>> files_of(const StoreScan& scan) {
   std::set<SegmentKey> keys;
@@ -199,6 +224,11 @@ std::vector<NamedRange> named_ranges(const SegmentHeader& header) {
   add_payload(header, layout, ranges);
   add_auxiliary(header, layout, PieceKind::identification_keys, ranges);
   add_auxiliary(header, layout, PieceKind::probe_keys, ranges);
+  if (header.layout.permutation) {
+    ranges.push_back({.name = "permutation",
+                      .offset = layout.permutation_extent(header.num_tokens).offset,
+                      .kind = SlabKind::permutation});
+  }
   for (const SlabRecord& slab : header.slabs) {
     if (slab.extent.offset < layout.file_bytes(header.num_tokens).value) continue;
     ranges.push_back({.name = fmt::format("slab {} (kind {})", slab_kind_name(slab.kind), slab.kind),
@@ -256,8 +286,10 @@ void verify_file(const fs::path& path, const StoreManifest& manifest, const Stor
     const PageVerifier pages = PageVerifier::load(file, manifest, layout, key);
     report.bytes_read += Bytes{kHeaderBytes} + pages.header().token_ids.bytes + pages.header().page_checksums.bytes;
     pages.check_slab_records();
+    const std::size_t num_found = report.damage.size();
     FileCheck(file, pages, report, before).run(repair);
     read_token_ids(file, pages.header());
+    if (layout.permutation && report.damage.size() == num_found) read_token_orders(file, pages.header());
   } catch (const StoreDamage& damage) {
     report.damage.push_back({path, damage.what()});
   } catch (const ConfigError& newer) {  // a newer version, or another model's file
@@ -272,7 +304,9 @@ VerifyReport verify_store(const StoreScan& scan, Repair repair, const std::funct
   VerifyReport report;
   std::size_t file_idx = 0;
   for (const auto& [key, layout] : files_of(scan)) {
+    const std::size_t num_found = report.damage.size();
     verify_file(segment_file(scan.folder, key, layout), scan.manifest, layout, key, repair, report, before);
+    if (layout.permutation && report.damage.size() == num_found) compare_with_plain(scan, key, layout, report);
     if (done) done(file_idx);
     ++file_idx;
   }

@@ -63,12 +63,14 @@ enum class Repair : std::uint8_t { no, yes };
 
 /// All checksums of one file. Auxiliary keys are copies of keys in the payload: with Repair::yes they are computed
 /// again and written where they were; the result must have the checksum of before. Damaged payload is only named.
-/// Direct reads, where the file system has them: what the device holds counts, not what memory remembers.
+/// A permutation must be one. Direct reads, where the file system has them: what the device holds counts, not what
+/// memory remembers.
 void verify_file(const std::filesystem::path& path, const StoreManifest& manifest, const StoredLayout& layout,
                  const SegmentKey& key, Repair repair, VerifyReport& report, const BeforeCall& before = {},
                  DirectIo direct = DirectIo::if_possible);
 
-/// Every segment of a scan, and its problems. `done` after each file. Repair::yes takes the store's lock.
+/// Every segment of a scan, and its problems. A reordered copy holds every token's bytes of the plain one. `done` after
+/// each file. Repair::yes takes the store's lock.
 VerifyReport verify_store(const StoreScan& scan, Repair repair,
                           const std::function<void(std::size_t file_idx)>& done = {}, const BeforeCall& before = {});
 /// Sizes of the files that verify_store goes through, in its order.

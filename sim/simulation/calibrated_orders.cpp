@@ -1,6 +1,5 @@
 #include "sim/simulation/calibrated_orders.hpp"
 
-#include "core/base/random.hpp"
 #include "core/pipeline/reordering.hpp"
 
 namespace reprefill::sim {
@@ -31,23 +30,10 @@ std::span<const std::uint32_t> CalibratedOrders::places(SegmentId segment, int l
 }
 
 std::vector<std::uint32_t> CalibratedOrders::calibrate(const Stored& stored, int layer_idx) const {
-  constexpr traces::HeadGrouping kGrouping = traces::HeadGrouping::probe_heads;
-  pipeline::Scores scores;
-  scores.num_groups = importance_.num_groups(kGrouping);
-  scores.num_units = traces::num_units(stored.path, 1);
-  scores.values.resize(static_cast<std::size_t>(scores.num_groups) * scores.num_units);
-  const std::uint32_t num_tokens = stored.path.back().num_tokens;
-  pipeline::MeanImportance mean(num_tokens);
-  for (std::uint32_t i = 0; i < num_requests_; ++i) {
-    importance_.unit_scores({.request = combine64(hash_name("calibration"), i),
-                             .task = stored.task,
-                             .prefix = stored.path,
-                             .layer_idx = layer_idx,
-                             .grouping = kGrouping},
-                            1, scores.values);
-    mean.add(scores, scores.num_units - num_tokens, num_tokens);
-  }
-  const layout::TokenOrder order = mean.order();
+  const SegmentSpan& own = stored.path.back();
+  const layout::TokenOrder order = pipeline::calibrated_order(
+      importance_, pipeline::make_calibration_requests(stored.task, stored.path, num_requests_), own.segment,
+      own.num_tokens, layer_idx);
   return {order.place_of().begin(), order.place_of().end()};
 }
 

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "sim/simulation/run_point.hpp"
+#include "study/compare/calibrate_orders.hpp"
 #include "study/compare/compare_summary.hpp"
 #include "study/compare/overlay_timeline.hpp"
 #include "traces/importance/recorded_importance.hpp"
@@ -43,11 +44,7 @@ bool depends_on_timing(const sim::Point& point) {
   const Json name = point.system;
   const pipeline::SystemEntry& entry = pipeline::find_system(JsonValue(name, point.origin));
   if (entry.timing_dependent) return true;
-  const pipeline::SystemEnvironment environment{.geometry = point.geometry,
-                                                .path = point.path,
-                                                .store_block_tokens = point.store_block_tokens,
-                                                .max_in_flight = 1,
-                                                .segment_tokens = [](SegmentId) { return 0u; }};
+  const pipeline::SystemEnvironment environment = environment_of(point);
   return entry.make(point.system_params, environment)->timing_dependent();
 }
 
@@ -83,6 +80,7 @@ class MeasureJob {
     };
     store_.emplace(
         build_compare_store(model_, scenario_.points, workloads_, options_.work_folder / "store", on_prefix));
+    calibrate_orders(model_, *store_, scenario_.points, options_.real, options_.work_folder);
     for (const sim::Point& point : scenario_.points) record_importance(point);
     measure();
     MeasuredRequests measured{.on = measured_on(model_), .segment_tokens = {}, .points = {}};
@@ -180,7 +178,7 @@ class JudgeJob {
       repeats.push_back(machine_run_from_json(journal(repeat, point).at("run")));
     }
     const auto importance = traces::RecordedImportance::open(importance_file(options_, point));
-    const SimulatedSessionOptions simulation{
+    SimulatedSessionOptions simulation{
         .system = point.system,
         .system_params = point.system_params,
         .path = as_the_engine_runs(point.path),
@@ -190,6 +188,12 @@ class JudgeJob {
         .max_in_flight = point.workload.max_in_flight(),
         .importance = &importance,
         .seed = point.seed};
+    std::optional<engine::StoredOrders> orders;
+    if (const auto wanted = wanted_order(point)) {
+      if (!store_) store_.emplace(engine::Store::open(options_.work_folder / "store"));
+      orders.emplace(*store_, wanted->layout);
+      simulation.token_places = [&](SegmentId segment, int layer) { return orders->places(segment, layer); };
+    }
     // Prompts are given as ids: neither machine tokenises.
     sim::Profile profile = point.profile;
     profile.host.tokenise_per_token = Nanoseconds{0};
@@ -227,6 +231,7 @@ class JudgeJob {
   const MeasuredRequests& measured_;
   const record::ResultFolder& folder_;
   const CompareOptions& options_;
+  std::optional<engine::Store> store_;  // for its orders
 };
 
 }  // namespace

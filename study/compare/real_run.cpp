@@ -55,13 +55,17 @@ MachineRun run_on_engine(engine::Model& model, const engine::Store& store, const
   return run;
 }
 
+pipeline::SystemEnvironment environment_of(const sim::Point& point) {
+  return {.geometry = point.geometry,
+          .path = point.path,
+          .store_block_tokens = point.store_block_tokens,
+          .max_in_flight = 1,
+          .segment_tokens = [](SegmentId) { return 0u; }};
+}
+
 std::vector<pipeline::Request> resolve_requests(const engine::Store& store, const sim::Point& point,
                                                 const CompareWorkload& workload) {
-  const pipeline::SystemEnvironment environment{.geometry = point.geometry,
-                                                .path = point.path,
-                                                .store_block_tokens = point.store_block_tokens,
-                                                .max_in_flight = 1,
-                                                .segment_tokens = [](SegmentId) { return 0u; }};
+  const pipeline::SystemEnvironment environment = environment_of(point);
   const Json name = point.system;
   const auto system = pipeline::find_system(JsonValue(name, point.origin)).make(point.system_params, environment);
   std::vector<pipeline::Request> requests;

@@ -19,6 +19,9 @@ MachineRun run_on_engine(engine::Model& model, const engine::Store& store, const
                          const CompareWorkload& workload, const RealRunOptions& options,
                          const std::filesystem::path& record = {});
 
+/// For asking a point's system what it declares, without a store.
+pipeline::SystemEnvironment environment_of(const sim::Point& point);
+
 /// The requests as the engine resolves them, for the simulator: their stored prefixes and what is left to compute.
 std::vector<pipeline::Request> resolve_requests(const engine::Store& store, const sim::Point& point,
                                                 const CompareWorkload& workload);

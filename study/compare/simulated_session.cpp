@@ -23,7 +23,8 @@ class Session final : public sim::MachineObserver {
                     .path = options.path,
                     .store_block_tokens = options.store_block_tokens,
                     .max_in_flight = options.max_in_flight,
-                    .segment_tokens = options.segment_tokens};
+                    .segment_tokens = options.segment_tokens,
+                    .token_places = options.token_places};
     const Json name = options.system;
     system_ = pipeline::find_system(JsonValue(name, "compare")).make(options.system_params, environment_);
     if (system_->cache() != nullptr) system_->cache()->set_decision_log(&decisions_);

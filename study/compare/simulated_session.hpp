@@ -14,6 +14,8 @@ struct SimulatedSessionOptions {
   pipeline::SoftwarePath path;
   ModelGeometry geometry;
   std::function<std::uint32_t(SegmentId)> segment_tokens;
+  /// Of a reordered store: where the engine read them. Null: tokens lie in their own order.
+  std::function<std::span<const std::uint32_t>(SegmentId, int layer_idx)> token_places = nullptr;
   std::uint32_t store_block_tokens = 64;
   int max_in_flight = 1;
   const traces::ImportanceSource* importance = nullptr;

@@ -54,6 +54,11 @@ CompareWorkload make_compare_workload(const sim::Point& point, std::size_t num_w
   return workload;
 }
 
+std::vector<std::int32_t> calibration_suffix(const sim::Point& point, std::uint64_t prefix, std::uint32_t number) {
+  const std::uint64_t stream = combine64(stream_of(point, "compare/calibration", prefix), number);
+  return random_ids(stream, point.workload.pool.suffix_tokens, point.geometry.vocab);
+}
+
 engine::Store build_compare_store(engine::Model& model, std::span<const sim::Point> points,
                                   std::span<const CompareWorkload> workloads, const std::filesystem::path& folder,
                                   const std::function<void(std::size_t done, std::size_t all)>& on_prefix) {
@@ -71,7 +76,8 @@ engine::Store build_compare_store(engine::Model& model, std::span<const sim::Poi
           fmt::format("{}: store_block_tokens: found {} and {}; compare builds one store, give it one value",
                       point.origin, manifest.store_block_tokens, point.store_block_tokens));
     }
-    const auto layout = engine::layout_of_system(point.system, point.system_params, point.path.kind, geometry);
+    auto layout = engine::layout_of_system(point.system, point.system_params, point.path.kind, geometry);
+    if (layout) layout->permutation = false;
     if (layout) manifest.layouts.push_back(*layout);
     for (const std::uint32_t prefix : workloads[i].prefixes) prefixes.insert(prefix_ids(point, prefix));
   }

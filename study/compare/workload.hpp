@@ -22,8 +22,11 @@ CompareWorkload make_compare_workload(const sim::Point& point, std::size_t num_w
 
 std::vector<std::int32_t> prefix_ids(const sim::Point& point, std::uint32_t prefix);
 
-/// The store that all points share: every prefix that occurs, in all layouts that the systems open. Blocks, seeds and
-/// prefix lengths may differ between points as long as the store's block is one.
+/// What a request that is none of the point's adds to a prefix, to order the store by what matters to such requests.
+std::vector<std::int32_t> calibration_suffix(const sim::Point& point, std::uint64_t prefix, std::uint32_t number);
+
+/// The store that all points share: every prefix that occurs, in all layouts that the systems open, with tokens in
+/// their own order. Blocks, seeds and prefix lengths may differ between points as long as the store's block is one.
 engine::Store build_compare_store(engine::Model& model, std::span<const sim::Point> points,
                                   std::span<const CompareWorkload> workloads, const std::filesystem::path& folder,
                                   const std::function<void(std::size_t done, std::size_t all)>& on_prefix);

@@ -201,6 +201,36 @@ TEST_F(EngineVerbs, AReplayedRunMakesTheDecisionsOfTheRecordedOne) {
   EXPECT_EQ(a["requests"][0]["ids"], b["requests"][0]["ids"]);
 }
 
+TEST_F(EngineVerbs, ImpressServesFromAStoreThatItsOwnRecordingReordered) {
+  const std::string store = (folder_ / "store").string(), trace = (folder_ / "run.rimp").string();
+  ASSERT_EQ(build(store, "--text " + path("prefix.txt")).exit_code, 0);
+  const std::string requests = (folder_ / "requests.jsonl").string();
+  write_text(requests, Json{{"prompt", prefix_text('a') + " and?"}}.dump() + "\n" +
+                           Json{{"prompt", prefix_text('a') + " or?"}}.dump() + "\n");
+  const std::string impress = "--json --system impress --requests " + requests + " --max-tokens 4 --store " + store;
+  const ProgramResult recorded = run(impress + " --set budget=1 --record-importance " + trace);
+  ASSERT_EQ(recorded.exit_code, 0) << recorded.output;
+
+  const std::string offline = impress + " --set reorder.io=offline --set reorder.calibration_requests=2 --set budget=1";
+  expect_refused(run(offline), "reprefill store reorder --store " + store);
+  const std::string reorder = "store reorder --quiet --store " + store + " --importance " + trace + " --model " +
+                              path("model") + " --requests ";
+  expect_refused(run_program(reorder + requests), "found 2 requests on segment");
+  const std::string one = (folder_ / "one.jsonl").string();
+  write_text(one, Json{{"prompt", prefix_text('a') + " and?"}}.dump() + "\n");
+  expect_refused(run_program(reorder + one), "found 1 requests; " + trace + " has scores of request 1");
+  const ProgramResult done = run_program(reorder + requests + " --calibration-requests 2");
+  ASSERT_EQ(done.exit_code, 0) << done.output;
+
+  const ProgramResult served = run(offline + " --verify-reads");
+  ASSERT_EQ(served.exit_code, 0) << served.output;
+  const Json a = Json::parse(recorded.output), b = Json::parse(served.output);
+  ASSERT_EQ(b["requests"].size(), 2u);
+  for (std::size_t i = 0; i < 2; ++i) EXPECT_EQ(a["requests"][i]["ids"], b["requests"][i]["ids"]);
+  expect_refused(run(impress + " --set reorder.io=offline"), "reorder.calibration_requests = 4");
+  expect_refused(run(impress + " --set reorder.io=background"), "reorder.io: found background");
+}
+
 TEST_F(EngineVerbs, AppendErrorFollowsTheTurnsOfAConversation) {
   std::string lines;
   for (const char* more : {"", " and more and more and more and more and more and more and more and more and more"}) {

@@ -60,7 +60,7 @@ TEST_P(GpuSession, BytesReadsAndDecisionsAreTheSimulators) {
 /// On the emulated device one variant of each system.
 std::vector<Variant> variants() {
   std::vector<Variant> chosen;
-  for (const Variant& variant : reprefill::test_support::engine_variants()) {
+  for (const Variant& variant : reprefill::test_support::all_variants()) {
     const bool is_new = std::ranges::none_of(chosen, [&](const Variant& v) { return v.system == variant.system; });
     if (is_new || !reprefill::test_support::test_gpu_is_emulated()) chosen.push_back(variant);
   }

@@ -70,7 +70,7 @@ TEST_P(ByteIntegrity, TimeClassesSumToTtftAndSpansMakeATimeline) {
 }
 
 INSTANTIATE_TEST_SUITE_P(AllSystems, ByteIntegrity,
-                         testing::Combine(testing::ValuesIn(reprefill::test_support::engine_variants()),
+                         testing::Combine(testing::ValuesIn(reprefill::test_support::all_variants()),
                                           testing::Values(PathKind::prototype, PathKind::direct)),
                          name_of);
 
@@ -191,13 +191,128 @@ TEST_F(Engine, TheOracleIsRefusedWithoutSelectionsToKnow) {
   EXPECT_THROW(Session(small_.model, &*store, options), ConfigError);
 }
 
-TEST_F(Engine, ReorderingIsRefusedByName) {
+TEST_F(Engine, BackgroundReorderingIsRefusedByName) {
   const Variant plain{.name = "impress", .system = "impress"};
   Variant reordered = plain;
-  reordered.params["reorder"] = {{"io", "offline"}};
+  reordered.params["reorder"] = {{"io", "background"}};
   const PrefixStore store(small_.model, plain, PathKind::direct);
   EXPECT_THAT([&] { Session(small_.model, &*store, session_options(reordered, PathKind::direct)); },
-              testing::ThrowsMessage<ConfigError>(testing::HasSubstr("reorder.io: found offline")));
+              testing::ThrowsMessage<ConfigError>(testing::HasSubstr("reorder.io: found background")));
+}
+
+Variant reordered_impress(Json params = Json::object()) {
+  params["reorder"]["io"] = "offline";
+  return {.name = "reordered", .system = "impress", .params = std::move(params)};
+}
+
+/// Whether a session opens, and if not, why.
+std::string refusal(Model& model, const Store& store, const Variant& variant) {
+  try {
+    Session(model, &store, session_options(variant, PathKind::direct));
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "none";
+}
+
+TEST_F(Engine, OfflineReorderingNeedsAStoreThatWasReorderedTheSameWay) {
+  const PrefixStore plain(small_.model, {.name = "impress", .system = "impress"}, PathKind::direct);
+  EXPECT_THAT(refusal(small_.model, *plain, reordered_impress()),
+              testing::AllOf(testing::HasSubstr("store.json: layouts: found layer-apart-64+probe0-2;"),
+                             testing::HasSubstr("expected layer-apart-64+probe0-2+reordered"),
+                             testing::HasSubstr("reprefill store reorder --store " + plain.folder().string())));
+  const PrefixStore store(small_.model, reordered_impress(), PathKind::direct);
+  EXPECT_EQ(refusal(small_.model, *store, reordered_impress()), "none");
+  EXPECT_THAT(refusal(small_.model, *store, reordered_impress({{"reorder", {{"calibration_requests", 7}}}})),
+              testing::AllOf(testing::HasSubstr("layer-apart-64+probe0-2+reordered.kv: found an order from 4 requests"),
+                             testing::HasSubstr("reorder.calibration_requests = 7")));
+  {
+    StoreWriter writer(store.folder(), (*store).manifest());
+    build_prefix(*small_.model.executor, writer, std::vector<std::int32_t>(128, 7));
+  }
+  EXPECT_THAT(refusal(small_.model, Store::open(store.folder()), reordered_impress()),
+              testing::HasSubstr("found the tokens' own order (appended since"));
+}
+
+TEST_F(Engine, ReadingAReorderedLayoutDoesNotDependOnItsOrder) {
+  // Everything is loaded, in two orders: other sums, the same tokens.
+  Variant plain{.name = "impress", .system = "impress", .params = {{"budget", 1}}};
+  Variant reordered = reordered_impress({{"budget", 1}});
+  std::vector<Prompt> requests = some_requests(6);
+  for (Prompt& request : requests) request.max_tokens = 6;
+  for (const PathKind path : {PathKind::prototype, PathKind::direct}) {
+    const PrefixStore store(small_.model, reordered, path);  // has both copies
+    Session in_own_order(small_.model, &*store, session_options(plain, path));
+    SessionOptions options = session_options(reordered, path);
+    options.verify_reads = true;
+    Session in_stored_order(small_.model, &*store, options);
+    const auto expected = in_own_order.serve(requests, {}), outcomes = in_stored_order.serve(requests, {});
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_EQ(outcomes[i].generated, expected[i].generated) << enum_name(path) << ", request " << i;
+      EXPECT_EQ(outcomes[i].request.account.payload_read, expected[i].request.account.payload_read);
+      for (std::size_t id = 0; id < expected[i].first_logits.size(); ++id) {
+        ASSERT_NEAR(outcomes[i].first_logits[id], expected[i].first_logits[id], 0.05) << "request " << i;
+      }
+    }
+  }
+}
+
+TEST_F(Engine, SystemsWithoutReorderingReadTheOtherCopyOfAReorderedStore) {
+  const Variant attention_store{.name = "as", .system = "attention_store"};
+  const auto logits = [&](const Store& store) {
+    Session session(small_.model, &store, session_options(attention_store, PathKind::direct));
+    const std::vector<Prompt> requests = some_requests(2);
+    return session.serve(requests, {}).back().first_logits;
+  };
+  const PrefixStore reordered(small_.model, reordered_impress(), PathKind::direct);
+  const PrefixStore plain(small_.model, attention_store, PathKind::direct);
+  EXPECT_EQ(logits(*reordered), logits(*plain));
+  StoreScan scan = scan_store(reordered.folder());
+  std::erase_if(scan.manifest.layouts, [](const StoredLayout& layout) { return !layout.permutation; });
+  EXPECT_THAT(refusal(small_.model, Store(std::move(scan)), attention_store),
+              testing::HasSubstr("has no layout layer-apart-64 (it has layer-apart-64+probe0-2+reordered)"));
+}
+
+TEST_F(Engine, ByTheImportanceOfItsOwnRequestsAStoreIsReadInFewerBlocks) {
+  const Json params = {{"budget", 0.1}, {"similarity_exponent", 100}};  // no layer loads everything
+  const Variant plain{.name = "impress", .system = "impress", .params = params};
+  const PrefixStore store(small_.model, plain, PathKind::direct);
+  const std::vector<Prompt> requests = some_requests(5);
+  const TemporaryFolder folder;
+  pipeline::RequestAccount before, after;
+  {
+    Session session(small_.model, &*store, session_options(plain, PathKind::direct));
+    ImportanceRecorder recorder(folder / "run.rimp", {.mode = RecordMode::as_run,
+                                                      .geometry = small_.model.checkpoint->geometry(),
+                                                      .recorded_under = {"impress", "0.1", 1}});
+    for (const RequestOutcome& outcome : session.serve(requests, {}, &recorder)) before += outcome.request.account;
+    recorder.finish();
+  }
+  const auto importance = traces::RecordedImportance::open(folder / "run.rimp");
+  const auto orders_of = [&](std::uint32_t count) {
+    return [&, count](const Store& opened) {
+      std::vector<pipeline::CalibrationRequest> recorded;
+      for (const std::uint64_t number : importance.requests()) {
+        recorded.push_back(calibration_request(opened, requests[number].ids, number));
+      }
+      return orders_from_recording(opened, importance, recorded, count, "requests.jsonl");
+    };
+  };
+  EXPECT_THAT([&] { reorder_store(store.folder(), {.calibration_requests = 3}, orders_of(3)); },
+              testing::ThrowsMessage<ConfigError>(
+                  testing::MatchesRegex("requests.jsonl: found [12] requests on segment [0-9a-f]+; expected 3: .*")));
+  EXPECT_EQ(Store::open(store.folder()).manifest().layouts.size(), 1u);
+  reorder_store(store.folder(), {.calibration_requests = 1}, orders_of(1));
+  Variant reordered = reordered_impress(params);
+  reordered.params["reorder"]["calibration_requests"] = 1;
+  const Store opened = Store::open(store.folder());
+  SessionOptions options = session_options(reordered, PathKind::direct);
+  options.selections = &importance;  // the same choices
+  Session session(small_.model, &opened, options);
+  for (const RequestOutcome& outcome : session.serve(requests, {})) after += outcome.request.account;
+  EXPECT_EQ(after.kv_tokens_kept, before.kv_tokens_kept);
+  EXPECT_EQ(after.num_fallback_layers, 0u);
+  EXPECT_LT(2 * after.kv_tokens_in_pieces, before.kv_tokens_in_pieces);
 }
 
 TEST_F(Engine, DroppedPrefetchChangesNoLogit) {

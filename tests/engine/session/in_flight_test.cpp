@@ -104,7 +104,7 @@ TEST_P(InFlight, ASessionMayEndAtAnyLayerOfAnyRequest) {
 /// Those that differ in what is under way when they end.
 std::vector<Variant> some_variants() {
   std::vector<Variant> chosen;
-  for (Variant& variant : reprefill::test_support::engine_variants()) {
+  for (Variant& variant : reprefill::test_support::all_variants()) {
     for (const char* name : {"attention_store", "as_h2o_lfu", "impress_union", "impress_lru", "ckv_whole_period",
                              "ckv_reuse", "ckv_pinned", "ckv_unaligned_reuse", "ckv_no_buffers", "ckv_no_cache"}) {
       if (variant.name == name) chosen.push_back(std::move(variant));

@@ -8,6 +8,7 @@
 
 #include "engine/session/prefix_builder.hpp"
 #include "engine/session/session.hpp"
+#include "engine/store/calibration.hpp"
 #include "engine/store/system_layouts.hpp"
 #include "tests/engine/tokenizer/tiny_tokenizer.hpp"
 #include "tests/sim/machines/machines_fixture.hpp"
@@ -80,7 +81,21 @@ inline Json resolve(const Variant& variant, pipeline::PathKind path) {
   return pipeline::find_system(JsonValue(name, "test")).resolve(JsonValue(variant.params, variant.name), path);
 }
 
-/// A store with the prefixes above, in the layout that the variant opens (the defaults, where it opens none).
+/// What stores of systems that reorder offline are ordered by.
+inline const traces::ImportanceSource& calibration_importance() {
+  static const traces::SyntheticImportance importance(traces::importance_preset("paper-5pct", "test").params,
+                                                      {.num_kv_heads = 2, .probe_kv_heads = {0, 0, 0}}, 13);
+  return importance;
+}
+
+inline std::uint32_t calibration_requests_of(const Variant& variant, pipeline::PathKind path) {
+  const Json params = resolve(variant, path);
+  if (!params.contains("reorder") || params["reorder"]["io"] != "offline") return 0;
+  return params["reorder"]["calibration_requests"].get<std::uint32_t>();
+}
+
+/// A store with the prefixes above, in the layout that the variant opens (the defaults, where it opens none), reordered
+/// where that is a reordered one.
 class PrefixStore {
  public:
   PrefixStore(Model& model, const Variant& variant, pipeline::PathKind path) {
@@ -89,10 +104,18 @@ class PrefixStore {
     stored.kv_type = model.executor->kv_type();
     StoreManifest manifest{
         .model = {.name = "small", .fingerprint = model.checkpoint->fingerprint(), .geometry = stored}};
-    const auto layout = layout_of_system(variant.system, resolve(variant, path), path, geometry);
+    std::optional<StoredLayout> layout = layout_of_system(variant.system, resolve(variant, path), path, geometry);
+    if (layout) layout->permutation = false;
     manifest.layouts = layout ? std::vector<StoredLayout>{*layout} : default_layouts(geometry);
-    StoreWriter writer(folder_ / "store", manifest);
-    for (const auto& prefix : some_prefixes()) build_prefix(*model.executor, writer, prefix);
+    {
+      StoreWriter writer(folder_ / "store", manifest);
+      for (const auto& prefix : some_prefixes()) build_prefix(*model.executor, writer, prefix);
+    }
+    if (const std::uint32_t requests = calibration_requests_of(variant, path)) {
+      reorder_store(folder_ / "store", {.calibration_requests = requests}, [&](const Store& store) {
+        return orders_from_generator(store, calibration_importance(), requests);
+      });
+    }
     store_.emplace(Store::open(folder_ / "store"));
   }
   const Store& operator*() const { return *store_; }

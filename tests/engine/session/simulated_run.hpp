@@ -5,6 +5,7 @@
 
 #include "core/pipeline/account_metrics.hpp"
 #include "core/pipeline/identification.hpp"
+#include "sim/simulation/calibrated_orders.hpp"
 #include "tests/engine/session/session_fixture.hpp"
 
 namespace reprefill::engine::test_support {
@@ -19,6 +20,7 @@ class SimulatedRun {
     environment_.path = pipeline::default_software_path(path);
     environment_.importance = &importance_;
     environment_.segment_tokens = [&store](SegmentId id) { return store.segment(id).num_tokens(); };
+    if (const std::uint32_t requests = calibration_requests_of(variant, path)) calibrate(store, requests);
     const Json name = variant.system;
     system_ = pipeline::find_system(JsonValue(name, "test")).make(resolve(variant, path), environment_);
     if (system_->cache() != nullptr) system_->cache()->set_decision_log(&decisions);
@@ -55,7 +57,19 @@ class SimulatedRun {
   cache::DecisionLog decisions, identification_decisions;
 
  private:
+  /// Orders as the simulator derives them, not those of the store's files: they must be the same.
+  void calibrate(const Store& store, std::uint32_t requests) {
+    orders_.emplace(calibration_importance(), requests);
+    for (std::uint32_t i = 0; i < store.num_segments(); ++i) {
+      pipeline::Request on_segment;
+      on_segment.stored_prefix = store.path_of(SegmentId{i});
+      orders_->note(on_segment);
+    }
+    environment_.token_places = [this](SegmentId segment, int layer) { return orders_->places(segment, layer); };
+  }
+
   const traces::ImportanceSource& importance_;
+  std::optional<sim::CalibratedOrders> orders_;
   sim::Profile profile_ = reprefill::test_support::datasheet_profile();
   pipeline::SystemEnvironment environment_;
   std::unique_ptr<pipeline::System> system_;

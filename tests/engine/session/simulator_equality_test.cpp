@@ -25,7 +25,7 @@ TEST_P(SimulatorEquality, BytesReadsAndDecisionsAreTheEngines) {
 }
 
 INSTANTIATE_TEST_SUITE_P(AllSystems, SimulatorEquality,
-                         testing::Combine(testing::ValuesIn(reprefill::test_support::engine_variants()),
+                         testing::Combine(testing::ValuesIn(reprefill::test_support::all_variants()),
                                           testing::Values(PathKind::prototype, PathKind::direct)),
                          name_of);
 

@@ -250,7 +250,7 @@ TEST_F(Damage, AStoreOfANewerVersionIsRefusedWithBothVersions) {
 
 TEST_F(Damage, AFileOfANewerVersionIsReported) {
   flip(file(0), 12, 3);  // 1 becomes 2
-  EXPECT_THAT(message_of<StoreDamage>([&] { Store::open(store_); }), HasSubstr("format version 2.1"));
+  EXPECT_THAT(message_of<StoreDamage>([&] { Store::open(store_); }), HasSubstr("format version 2.2"));
   EXPECT_FALSE(verify().is_sound());
 }
 

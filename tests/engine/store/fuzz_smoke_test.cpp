@@ -1,4 +1,5 @@
 // The fuzz target, run on cut and changed files of a store.
+#include "engine/store/reorder.hpp"
 #include "tests/engine/store/store_fixture.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
@@ -15,6 +16,9 @@ void run(const std::string& text) {
 TEST(StoreHeaderFuzz, SurvivesRandomChangesOfRealFiles) {
   const TemporaryFolder folder;
   make_small_store(folder / "store");
+  reorder_store(folder / "store", {.calibration_requests = 4}, [](const Store& store) {
+    return [&store](SegmentId id) { return TokenOrders(3, layout::TokenOrder(store.segment(id).num_tokens())); };
+  });
   std::vector<std::string> seeds = {"", "x", std::string(5000, '\0')};
   for (const auto& file : files_below(folder / "store")) seeds.push_back(read_text(file));
   RandomStream random(5, 0, "fuzz smoke");

@@ -22,26 +22,6 @@ std::size_t count_calls(const fs::path& folder) {
   return calls;
 }
 
-/// A child that makes the small store and is killed before the given call. Returns whether it came to that.
-bool run_and_kill(const fs::path& folder, std::size_t call) {
-  const pid_t child = fork();
-  if (child == 0) {
-    std::size_t calls = 0;
-    try {
-      make_small_store(folder, {.direct = DirectIo::off, .before_call = [&](auto, const auto&) {
-                                  if (calls++ == call) raise(SIGKILL);
-                                }});
-    } catch (...) {
-      _exit(1);
-    }
-    _exit(0);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
-  return WIFSIGNALED(status);
-}
-
 void expect_sound_and_complete(const fs::path& folder) {
   EXPECT_TRUE(verify_store(scan_store(folder), Repair::no).damage.empty());
   const Store store = Store::open(folder);
@@ -56,7 +36,9 @@ TEST(KilledWriter, LeavesNothingThatIsAcceptedAtAnyCall) {
   std::size_t leftovers_seen = 0;
   for (std::size_t call = 0; call < calls; ++call) {
     const fs::path store = folder / fmt::format("store{}", call);
-    ASSERT_TRUE(run_and_kill(store, call)) << call;
+    ASSERT_TRUE(run_and_kill(call, [&](const BeforeCall& before) {
+      make_small_store(store, {.direct = DirectIo::off, .before_call = before});
+    })) << call;
     if (fs::exists(manifest_path(store))) {
       const StoreScan scan = scan_store(store);
       leftovers_seen += scan.leftovers.size();
@@ -78,19 +60,10 @@ TEST(KilledWriter, RemovingIsSafeAtAnyCallToo) {
   for (std::size_t call = 0; call < 100; ++call) {
     const fs::path store = folder / fmt::format("store{}", call);
     make_small_store(store);
-    const pid_t child = fork();
-    if (child == 0) {
-      std::size_t calls = 0;
-      remove_segments(store, {}, Recursive::no, [&](auto, const auto&) {
-        if (calls++ == call) raise(SIGKILL);
-      });
-      _exit(0);
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
+    const bool finished =
+        !run_and_kill(call, [&](const BeforeCall& before) { remove_segments(store, {}, Recursive::no, before); });
     EXPECT_NO_THROW(Store::open(store)) << call;
     EXPECT_TRUE(verify_store(scan_store(store), Repair::no).damage.empty()) << call;
-    const bool finished = WIFEXITED(status);
     if (finished) {
       EXPECT_GT(call, 5u);
       EXPECT_EQ(Store::open(store).num_segments(), 0u);

@@ -64,13 +64,13 @@ TEST(SegmentHeader, ANewerMajorVersionSaysWhatToDo) {
   block[12] = std::byte{2};
   seal_header(block);
   EXPECT_THAT(message_of<ConfigError>([&] { parse_header(block, "x.kv"); }),
-              testing::AllOf(HasSubstr("x.kv: found format version 2.1"), HasSubstr("reads version 1")));
+              testing::AllOf(HasSubstr("x.kv: found format version 2.2"), HasSubstr("reads version 1")));
 }
 
-TEST(SegmentHeader, UnknownSlabsOfANewerMinorVersionAreSkippedAndReservedOnesAllowed) {
+TEST(SegmentHeader, UnknownSlabsOfANewerMinorVersionAreSkipped) {
   const StoreManifest manifest = small_manifest();
   const SlabRecord further[] = {{.kind = 6, .extent = {0, Bytes{100}}, .checksum = 11},
-                                {.kind = 5, .extent = {0, Bytes{4096}}, .checksum = 12},
+                                {.kind = 7, .extent = {0, Bytes{4096}}, .checksum = 12},
                                 {.kind = 77, .extent = {0, Bytes{5000}}, .checksum = 13}};
   SegmentHeader header = plan_header(manifest, manifest.layouts[1], {1, 2}, std::nullopt, 8, further);
   header.minor_version = 9;

@@ -4,6 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <csignal>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "engine/store/store_writer.hpp"
 #include "engine/store/synthesize.hpp"
 #include "tests/support/temporary_folder.hpp"
@@ -80,6 +85,26 @@ inline void make_small_store(const std::filesystem::path& folder, WriteOptions o
   StoreWriter writer(folder, manifest, std::move(options));
   writer.add_prefix(ids_from(0, 16), source_of(manifest));
   writer.add_prefix(joined(ids_from(0, 8), ids_from(30, 8)), source_of(manifest));
+}
+
+/// Runs `change` in a child that is killed before the given call. Returns whether it came to that.
+inline bool run_and_kill(std::size_t call, const std::function<void(const BeforeCall&)>& change) {
+  const pid_t child = fork();
+  if (child == 0) {
+    std::size_t calls = 0;
+    try {
+      change([&](auto, const auto&) {
+        if (calls++ == call) raise(SIGKILL);
+      });
+    } catch (...) {
+      _exit(1);
+    }
+    _exit(0);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+  return WIFSIGNALED(status);
 }
 
 inline std::vector<std::filesystem::path> files_below(const std::filesystem::path& folder) {

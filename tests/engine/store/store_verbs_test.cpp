@@ -65,5 +65,94 @@ TEST_F(StoreVerbs, MistakesAreExplained) {
   expect(run_program("store remove --store " + store() + " abc"), "too short");
 }
 
+/// Stores of random KV, ordered by generated importance: no model is needed.
+class ReorderVerb : public StoreVerbs {
+ protected:
+  static constexpr const char* kReordered = "layer-apart-64+probe0-2+reordered";
+  ProgramResult reorder(const std::string& more) const {
+    return run_program("store reorder --quiet --store " + store() + " " + more);
+  }
+  std::string reordered_file() const {
+    return store() + "/segments/" + list()["segments"][0]["key"].get<std::string>() + "/" + kReordered + ".kv";
+  }
+  ProgramResult verify(const std::string& more = "") const {
+    return run_program("store verify --quiet --store " + store() + " " + more);
+  }
+};
+
+TEST_F(ReorderVerb, AStoreIsReorderedListedVerifiedDamagedAndReorderedAgain) {
+  ASSERT_EQ(synthesize("--prefixes 2 --tokens 256 --segments-per-prefix 2").exit_code, 0);
+  const ProgramResult result = reorder("--importance preset:impress-opt");
+  ASSERT_EQ(result.exit_code, 0) << result.output;
+  // 512 tokens in 24 layers, K and V of 256 bytes each.
+  EXPECT_THAT(result.output, HasSubstr(std::string(kReordered) +
+                                       " of 4 segments, ordered by 4 requests each; 6291456 bytes of KV read"));
+  EXPECT_EQ(list()["layouts"], Json({"layer-adjacent-16+ident8", "layer-apart-64+probe0-2", kReordered}));
+  EXPECT_EQ(verify().exit_code, 0);
+  const std::string sound = test_support::read_text(reordered_file());
+
+  std::string damaged = sound;
+  const std::size_t permutation = 4096 + 2 * 24 * 128 * 256 + 24 * 128 * 128;  // behind payload and probe keys
+  damaged[permutation + 9] = static_cast<char>(damaged[permutation + 9] ^ 1);
+  test_support::write_text(reordered_file(), damaged);
+  const ProgramResult found = verify("--repair");
+  EXPECT_EQ(found.exit_code, 3);
+  EXPECT_THAT(found.output, HasSubstr(reordered_file() + ": damaged permutation, bytes"));
+
+  ASSERT_EQ(reorder("--importance preset:impress-opt").exit_code, 0);
+  EXPECT_EQ(test_support::read_text(reordered_file()), sound) << "the same importance, the same order";
+  ASSERT_EQ(reorder("--importance preset:impress-opt --calibration-requests 2").exit_code, 0);
+  EXPECT_NE(test_support::read_text(reordered_file()), sound);
+  EXPECT_EQ(verify().exit_code, 0);
+}
+
+TEST_F(ReorderVerb, SynthesisGoesOnInAReorderedStore) {
+  ASSERT_EQ(synthesize("--prefixes 1 --tokens 64").exit_code, 0);
+  ASSERT_EQ(reorder("--importance preset:impress-opt").exit_code, 0);
+  const ProgramResult more = synthesize("--prefixes 1 --tokens 64 --seed 2");
+  EXPECT_EQ(more.exit_code, 0) << more.output;
+  EXPECT_EQ(list()["segments"].size(), 2u);
+  EXPECT_EQ(verify().exit_code, 0);
+}
+
+TEST_F(ReorderVerb, AKilledReorderingLeavesTheStoreAsItWas) {
+  ASSERT_EQ(synthesize("--prefixes 4 --tokens 512").exit_code, 0);
+  const Json before = list();
+  const std::string command =
+      std::string(REPREFILL_PROGRAM) + " store reorder --quiet --store " + store() + " --importance preset:impress-opt";
+  for (const char* seconds : {"0.01", "0.05", "0.1", "0.2", "0.4"}) {
+    test_support::run_command(std::string("timeout --signal=KILL ") + seconds + " " + command);
+    const Json after = list();
+    EXPECT_EQ(after["segments"].size(), 4u);
+    EXPECT_EQ(after["problems"], Json::array());
+    EXPECT_EQ(verify().exit_code, 0);
+  }
+  ASSERT_EQ(reorder("--importance preset:impress-opt").exit_code, 0);
+  EXPECT_EQ(list()["leftovers"], Json::array());
+  EXPECT_EQ(list()["layouts"].size(), before["layouts"].size() + 1);
+}
+
+TEST_F(ReorderVerb, MistakesAreExplainedAndChangeNothing) {
+  const auto expect = [](const ProgramResult& result, const std::string& text) {
+    EXPECT_EQ(result.exit_code, 2) << result.output;
+    EXPECT_THAT(result.output, HasSubstr(text));
+  };
+  expect(reorder("--importance preset:impress-opt"), "is not a store");
+  ASSERT_EQ(synthesize("--tokens 64").exit_code, 0);
+  const Json before = list();
+  expect(reorder(""), "--importance");
+  expect(reorder("--importance preset:impres-opt"), "impress-opt");
+  expect(reorder("--importance preset:impress-opt --requests r.jsonl"), "--requests: a preset");
+  expect(reorder("--importance preset:impress-opt --calibration-requests 0"), "--calibration-requests");
+  expect(reorder("--importance preset:impress-opt --layout layer-adjacent-16+ident8"),
+         "--layout: found layer-adjacent-16+ident8; expected one of the store's layouts with probe keys: "
+         "layer-apart-64+probe0-2");
+  expect(reorder("--importance /nowhere.rimp"), "--requests: a recording has no tokens");
+  expect(reorder("--importance /nowhere.rimp --requests r.jsonl --model ."), "/nowhere.rimp");
+  expect(synthesize("--layouts layer-apart-64+probe0-2,layer-apart-64+probe0-2+reordered"),
+         "--layouts layer-apart-64+probe0-2+reordered: is written by `reprefill store reorder`");
+  EXPECT_EQ(list(), before);
+}
+
 }  // namespace
 }  // namespace reprefill

@@ -185,6 +185,10 @@ inline std::vector<Variant> all_variants() {
       {"impress", "impress", tiny},
       {"impress_union", "impress", with({{"vote", "union"}, {"budget", 0.1}, {"identify_cache", "pinned_host"}})},
       {"impress_reordered", "impress", with({{"reorder", {{"io", "offline"}}}, {"budget", 0.1}})},
+      {"impress_reordered_masked", "impress",
+       with({{"reorder", {{"io", "offline"}, {"calibration_requests", 2}}},
+             {"budget", 0.25},
+             {"attention_over", "full_length"}})},
       {"impress_lru", "impress", with({{"cache_policy", "lru"}, {"probe_heads", {0, 4}}})},
       {"impress_groups", "impress", with({{"scorer", "probe_per_group"}, {"budget", 0.25}})},
       {"ckv", "contiguous_kv", ckv(Json::object())},
@@ -218,13 +222,6 @@ inline std::vector<Variant> all_variants() {
             {"period_layers", 3}})},
       {"ckv_no_cache", "contiguous_kv", {{"gpu_cache", "0 B"}, {"host_cache", "0 B"}}},
   };
-}
-
-/// Those that the engine has too: its stores keep tokens in their own order.
-inline std::vector<Variant> engine_variants() {
-  std::vector<Variant> variants = all_variants();
-  std::erase_if(variants, [](const Variant& variant) { return variant.name == "impress_reordered"; });
-  return variants;
 }
 
 }  // namespace reprefill::test_support

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "core/record/timeline.hpp"
+#include "study/compare/calibrate_orders.hpp"
 #include "study/compare/compare_summary.hpp"
 #include "tests/engine/tokenizer/tiny_tokenizer.hpp"
 #include "tests/support/temporary_folder.hpp"
@@ -106,6 +107,29 @@ TEST_F(Compare, DecisionsAreEqualAndEveryRequestIsJudged) {
   const std::string markdown = compare_markdown(result.rows, result.summary);
   EXPECT_THAT(markdown, HasSubstr("equal on 4 of 4 points"));
   EXPECT_THAT(markdown, HasSubstr("Worst span: "));
+}
+
+TEST_F(Compare, APointThatReordersOfflineIsServedFromAStoreReorderedSo) {
+  Json json = scenario_json();
+  json["systems"] = {{{"name", "impress"}, {"axes", {{"reorder.io", {"off", "offline"}}}}}};
+  json["axes"]["software_path"] = {"prototype", "direct"};
+  const CompareResult result = run(read(json), options(1));
+  ASSERT_EQ(result.rows.size(), 4u);
+  for (const Json& row : result.rows) {
+    EXPECT_EQ(row["equality"]["equal"], true) << row["label"] << ": " << row["equality"];
+    EXPECT_FALSE(row["timing_dependent"].get<bool>());
+  }
+  const engine::Store store = engine::Store::open(folder_ / "work" / "store");
+  ASSERT_EQ(store.manifest().layouts.size(), 2u);
+  const engine::StoredOrders orders(store, store.manifest().layouts[1]);
+  EXPECT_TRUE(orders.come_from(4));
+  EXPECT_FALSE(std::ranges::is_sorted(orders.places(SegmentId{0}, 5)));
+  EXPECT_EQ(layout_name(store.manifest().layouts[1]), "layer-apart-64+probe0-2+reordered");
+
+  // Goes on with the same store, and with what was measured on it.
+  const auto written = std::filesystem::last_write_time(store.file_path(SegmentId{0}, 1));
+  run(read(json), options(1), record::ResultFolder::Mode::resume);
+  EXPECT_EQ(std::filesystem::last_write_time(store.file_path(SegmentId{0}, 1)), written);
 }
 
 TEST_F(Compare, CachesAreSmallEnoughThatHitsOfBothTiersAndMissesOccur) {
@@ -235,6 +259,13 @@ TEST_F(Compare, WhatTheEngineCannotServeIsRefused) {
   json = scenario_json();
   json["axes"]["store_block_tokens"] = {64, 128};
   EXPECT_THAT(refused(json), HasSubstr("compare builds one store"));
+  json = scenario_json();
+  json["systems"] = {"impress"};
+  json["axes"]["reorder.io"] = {"background"};
+  EXPECT_THAT(refused(json), HasSubstr("reorder.io: found background"));
+  json["axes"]["reorder.io"] = {"offline"};
+  json["axes"]["reorder.calibration_requests"] = {1, 2};
+  EXPECT_THAT(refused(json), HasSubstr("reorder.calibration_requests: found 1 and 2"));
 }
 
 }  // namespace
