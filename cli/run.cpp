@@ -22,6 +22,7 @@ struct RunOptions {
   int in_flight = 1;
   std::uint32_t max_tokens = 16;
   bool buffered = false, unregistered = false, verify = false;
+  std::string append = "none", append_kv = "as_computed";
   std::string record, record_mode = "as_run", selections, timeline;
   bool json = false;
 };
@@ -76,6 +77,8 @@ engine::SessionOptions session_options(const RunOptions& options, const std::str
           .buffered_reads = options.buffered,
           .unregistered_buffers = options.unregistered,
           .verify_reads = options.verify,
+          .append = choice_of<pipeline::Append>(options.append, "--append"),
+          .append_kv = choice_of<pipeline::AppendKv>(options.append_kv, "--append-kv"),
           .keep_spans = !options.timeline.empty()};
 }
 
@@ -194,6 +197,13 @@ void add_run(CLI::App& app, const Environment&) {
       ->check(CLI::Range(1, 1 << 20));
   verb->add_flag("--buffered", options->buffered, "Read through the page cache instead of O_DIRECT");
   verb->add_flag("--unregistered-buffers", options->unregistered, "Do without locked memory for io_uring");
+  verb->add_option("--append", options->append,
+                   "New whole blocks that later requests find stored: none (default), suffix, suffix_and_output; kept "
+                   "beside the store until the run ends");
+  verb->add_option(
+      "--append-kv", options->append_kv,
+      "What a system that prunes appends: as_computed (default), or recompute_exact, a full prefill in the "
+      "background");
   verb->add_flag("--verify-reads", options->verify, "Check the checksum of everything that is read");
   verb->add_option("--record-importance", options->record, "Write an importance trace of the run to this file");
   verb->add_option("--record-mode", options->record_mode,
