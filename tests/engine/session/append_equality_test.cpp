@@ -125,8 +125,8 @@ std::vector<Variant> appending_variants() {
 std::vector<Variant> some_variants() {
   std::vector<Variant> variants = appending_variants();
   std::erase_if(variants, [](const Variant& variant) {
-    const std::string_view chosen[] = {"recompute", "attention_store", "hybrid", "impress_groups", "ckv_whole_period",
-                                       "ckv_pinned"};
+    const std::string_view chosen[] = {"recompute",      "attention_store",  "hybrid",
+                                       "impress_groups", "ckv_whole_period", "ckv_pinned"};
     return std::ranges::find(chosen, variant.name) == std::end(chosen);
   });
   return variants;
