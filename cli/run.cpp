@@ -42,9 +42,11 @@ std::vector<engine::Prompt> prompts_of(const RunOptions& options, const engine::
 std::vector<std::string> systems_of(const RunOptions& options) {
   if (options.systems != std::vector<std::string>{"all"}) return options.systems;
   std::vector<std::string> names;
+  const bool appends = options.append != "none";
   for (const pipeline::SystemEntry& entry : pipeline::system_registry()) {
-    const bool can_run = !entry.needs_selections || !options.selections.empty();
-    if (can_run && !entry.is_preset) names.push_back(entry.name);
+    const bool can_run = !entry.needs_selections || (!options.selections.empty() && !appends);
+    const bool can_append = !appends || entry.name != "resident";
+    if (can_run && can_append && !entry.is_preset) names.push_back(entry.name);
   }
   return names;
 }
@@ -179,14 +181,16 @@ void add_run(CLI::App& app, const Environment&) {
   CLI::Option_group* input = verb->add_option_group("input", "what to ask");
   input->add_option("--prompt", options->prompt, "The whole prompt, stored prefix included");
   input->add_option("--prompt-file", options->prompt_file, "The same from a file");
-  input->add_option("--requests", options->requests,
-                    "JSONL: prompt | prefix and suffix | messages | ids; optional id, max_tokens");
+  input->add_option(
+      "--requests", options->requests,
+      "JSONL: prompt | prefix and suffix | messages | ids; optional id, max_tokens, continues (the id of an "
+      "earlier line: its prompt and its answer come first)");
   input->require_option(1);
   verb->add_flag("--chat", options->chat, "Put the prompt into the model's chat template");
   verb->add_option(
           "--system", options->systems,
           "Rows of `reprefill systems`, apart by commas, one after the other with caches of their own; or all: "
-          "but presets, and oracle without --selections (default contiguous_kv)")
+          "but presets, oracle without --selections, and with --append oracle and resident (default contiguous_kv)")
       ->delimiter(',');
   verb->add_option("--set", options->sets, "key=value: a parameter of the systems that have it, as in a scenario");
   verb->add_option("--path", options->path, "Software path: direct (default) or prototype");

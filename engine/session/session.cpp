@@ -75,9 +75,8 @@ struct Session::Impl final : RealMachineObserver {
   void append_with_output(InFlight& entry);
   void wait_for_all();
   void pin_new_keys();
-  std::vector<std::int32_t> ids_of(const Prompt& prompt) const {
-    return prompt.ids.empty() ? model.tokenizer->encode(prompt.text) : prompt.ids;
-  }
+  void check_conversations() const;
+  std::vector<std::int32_t> ids_of(const Prompt& prompt) const;
 
   Model& model;
   const Store* store;
@@ -99,6 +98,7 @@ struct Session::Impl final : RealMachineObserver {
 
   // Of the call to `serve` in progress.
   std::span<const Prompt> prompts;
+  std::vector<std::vector<std::int32_t>> said;  // of each prompt that is done, with its answer
   const SessionCallbacks* callbacks = nullptr;
   ImportanceRecorder* recorder = nullptr;
   std::list<InFlight> in_flight;  // after the machine: coroutines let go of its operations first
@@ -263,6 +263,25 @@ Request Session::Impl::resolve(std::span<const std::int32_t> ids, std::uint32_t 
   return request;
 }
 
+std::vector<std::int32_t> Session::Impl::ids_of(const Prompt& prompt) const {
+  std::vector<std::int32_t> ids = prompt.ids.empty() ? model.tokenizer->encode(prompt.text) : prompt.ids;
+  if (prompt.continues) {
+    const std::vector<std::int32_t>& before = said.at(*prompt.continues);
+    ids.insert(ids.begin(), before.begin(), before.end());
+  }
+  return ids;
+}
+
+void Session::Impl::check_conversations() const {
+  if (std::ranges::none_of(prompts, [](const Prompt& prompt) { return prompt.continues.has_value(); })) return;
+  if (options.max_in_flight > 1) {
+    throw ConfigError(
+        fmt::format("continues: found {} requests in flight; expected 1: a turn waits for the answer before",
+                    options.max_in_flight));
+  }
+  if (system->foresees()) throw ConfigError("continues: found a system that knows all prompts before the run");
+}
+
 /// Reads and workspace are bounded; a request that no amount of waiting makes fit is refused, with the numbers.
 void Session::Impl::check_fits(const Request& request) const {
   const Bytes needed = system->one_layer_working_set(request.stored_tokens);
@@ -389,6 +408,8 @@ void Session::Impl::finish(InFlight& entry) {
   }
   if (callbacks->after_first_token) callbacks->after_first_token(*machine, outcome.request, outcome);
   generate(entry, prompts[entry.index].max_tokens);
+  said[entry.index] = entry.ids;
+  said[entry.index].insert(said[entry.index].end(), outcome.generated.begin(), outcome.generated.end());
   if (options.append == Append::suffix_and_output) append_with_output(entry);
   machine->end_request(id);
   if (!options.keep_spans) outcome.spans.clear();
@@ -413,6 +434,8 @@ std::vector<RequestOutcome> Session::serve(std::span<const Prompt> prompts, cons
   Impl& impl = *impl_;
   REPREFILL_CHECK(impl.in_flight.empty(), "a session serves nothing after a failure");
   impl.prompts = prompts;
+  impl.said.assign(prompts.size(), {});
+  impl.check_conversations();
   impl.callbacks = &callbacks;
   impl.recorder = recorder;
   if (impl.system->foresees()) {
