@@ -208,8 +208,9 @@ void Session::Impl::open_reads(const SessionOptions& wanted) {
     for (const SegmentSpan& span : store->path_of(SegmentId{i})) tokens += span.num_tokens;
     longest = std::max(longest, tokens);
   }
-  // What will be appended is not known yet.
-  if (appended) longest = static_cast<std::uint64_t>(environment.geometry.max_position_embeddings);
+  // What will be appended is not known yet; reads of more land outside this memory, and the report counts them.
+  constexpr std::uint64_t kAppendedTokens = 4096;
+  if (appended) longest += kAppendedTokens;
   const std::uint64_t payload = longest * environment.geometry.kv_bytes_per_token().value;
   const std::uint64_t largest = system->largest_read(static_cast<std::uint32_t>(longest)).value;
   const std::uint64_t needed = (2 * payload + largest) * static_cast<std::uint64_t>(environment.max_in_flight);

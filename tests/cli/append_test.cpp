@@ -29,8 +29,8 @@ class RunAppend : public testing::Test {
  protected:
   static void SetUpTestSuite() {
     shared_ = new TemporaryFolder;
-    const ProgramResult built = run_program("store build --quiet --threads 2 --model " + kModel + " --store " + store() +
-                                            " --text " + kModel + "/example.txt");
+    const ProgramResult built = run_program("store build --quiet --threads 2 --model " + kModel + " --store " +
+                                            store() + " --text " + kModel + "/example.txt");
     ASSERT_EQ(built.exit_code, 0) << built.output;
   }
   static void TearDownTestSuite() { delete shared_; }
@@ -67,7 +67,8 @@ int approximate_tokens(const Json& run) {
 }
 
 TEST_F(RunAppend, FiveTurnsFindWhatTheTurnsBeforeStoredAndAnswerFromIt) {
-  const ProgramResult result = converse("--append suffix --verify-reads --json --system contiguous_kv --set budget=0.25");
+  const ProgramResult result =
+      converse("--append suffix --verify-reads --json --system contiguous_kv --set budget=0.25");
   ASSERT_EQ(result.exit_code, 0) << result.output;
   const Json json = Json::parse(result.output);
   EXPECT_THAT(each(json, "stored_tokens"), ElementsAre(2048, 2048, 2176, 2304, 2432));
@@ -90,8 +91,8 @@ TEST_F(RunAppend, FiveTurnsFindWhatTheTurnsBeforeStoredAndAnswerFromIt) {
 TEST_F(RunAppend, TheCommittedScenarioStoresAndReusesTheSameTokens) {
   const TemporaryFolder folder;
   const std::string result = (folder / "result").string();
-  const ProgramResult swept = run_program("sweep " + kSource + "/scenarios/studies/append-turns.json --set model=" +
-                                          kModel + " --out " + result);
+  const ProgramResult swept = run_program(
+      "sweep " + kSource + "/scenarios/studies/append-turns.json --set model=" + kModel + " --out " + result);
   ASSERT_EQ(swept.exit_code, 0) << swept.output;
   std::istringstream rows(read_text(result + "/results.jsonl"));
   int num_rows = 0;
