@@ -22,6 +22,7 @@ struct RunOptions {
   int in_flight = 1;
   std::uint32_t max_tokens = 16;
   bool buffered = false, unregistered = false, verify = false;
+  std::string append = "none", append_kv = "as_computed";
   std::string record, record_mode = "as_run", selections, timeline;
   bool json = false;
 };
@@ -41,9 +42,11 @@ std::vector<engine::Prompt> prompts_of(const RunOptions& options, const engine::
 std::vector<std::string> systems_of(const RunOptions& options) {
   if (options.systems != std::vector<std::string>{"all"}) return options.systems;
   std::vector<std::string> names;
+  const bool appends = options.append != "none";
   for (const pipeline::SystemEntry& entry : pipeline::system_registry()) {
-    const bool can_run = !entry.needs_selections || !options.selections.empty();
-    if (can_run && !entry.is_preset) names.push_back(entry.name);
+    const bool can_run = !entry.needs_selections || (!options.selections.empty() && !appends);
+    const bool can_append = !appends || entry.name != "resident";
+    if (can_run && can_append && !entry.is_preset) names.push_back(entry.name);
   }
   return names;
 }
@@ -76,6 +79,8 @@ engine::SessionOptions session_options(const RunOptions& options, const std::str
           .buffered_reads = options.buffered,
           .unregistered_buffers = options.unregistered,
           .verify_reads = options.verify,
+          .append = choice_of<pipeline::Append>(options.append, "--append"),
+          .append_kv = choice_of<pipeline::AppendKv>(options.append_kv, "--append-kv"),
           .keep_spans = !options.timeline.empty()};
 }
 
@@ -170,14 +175,16 @@ void add_run(CLI::App& app, const Environment&) {
   CLI::Option_group* input = verb->add_option_group("input", "what to ask");
   input->add_option("--prompt", options->prompt, "The whole prompt, stored prefix included");
   input->add_option("--prompt-file", options->prompt_file, "The same from a file");
-  input->add_option("--requests", options->requests,
-                    "JSONL: prompt | prefix and suffix | messages | ids; optional id, max_tokens");
+  input->add_option(
+      "--requests", options->requests,
+      "JSONL: prompt | prefix and suffix | messages | ids; optional id, max_tokens, continues (the id of an "
+      "earlier line: its prompt and its answer come first)");
   input->require_option(1);
   verb->add_flag("--chat", options->chat, "Put the prompt into the model's chat template");
   verb->add_option(
           "--system", options->systems,
           "Rows of `reprefill systems`, apart by commas, one after the other with caches of their own; or all: "
-          "but presets, and oracle without --selections (default contiguous_kv)")
+          "but presets, oracle without --selections, and with --append oracle and resident (default contiguous_kv)")
       ->delimiter(',');
   verb->add_option("--set", options->sets, "key=value: a parameter of the systems that have it, as in a scenario");
   verb->add_option("--path", options->path, "Software path: direct (default) or prototype");
@@ -188,6 +195,13 @@ void add_run(CLI::App& app, const Environment&) {
       ->check(CLI::Range(1, 1 << 20));
   verb->add_flag("--buffered", options->buffered, "Read through the page cache instead of O_DIRECT");
   verb->add_flag("--unregistered-buffers", options->unregistered, "Do without locked memory for io_uring");
+  verb->add_option("--append", options->append,
+                   "New whole blocks that later requests find stored: none (default), suffix, suffix_and_output; kept "
+                   "beside the store until the run ends");
+  verb->add_option(
+      "--append-kv", options->append_kv,
+      "What a system that prunes appends: as_computed (default), or recompute_exact, a full prefill in the "
+      "background");
   verb->add_flag("--verify-reads", options->verify, "Check the checksum of everything that is read");
   verb->add_option("--record-importance", options->record, "Write an importance trace of the run to this file");
   verb->add_option("--record-mode", options->record_mode,

@@ -58,42 +58,14 @@ Deps LayerRunner::project(int layer_idx) {
   before.add(start_);
   start_ = {};
   const Deps projected = project_range(layer_idx, behind_front(), before);
-  if (request_.append && request_.append->recompute_tokens == 0) append_layer(layer_idx, projected);
+  if (request_.append && request_.append->recompute_tokens == 0) {
+    append_layer(machine_, request_, loader_->layout(), layer_idx, projected, on_write());
+  }
   return projected;
 }
 
-void LayerRunner::append_layer(int layer_idx, const Deps& projected) {
-  const layout::StoreLayout& layout = loader_->layout();
-  const AppendPlan& plan = *request_.append;
-  const Bytes size = layout.layer_bytes_written(layer_idx, plan.num_tokens);
-  PieceList pieces;
-  pieces.bytes = size;
-  const Op copied = machine_.copy(context(layer_idx), std::move(pieces), CopyRoute::gpu_to_staging, projected);
-  loader_->note_write(plan.segment, layer_idx, machine_.write(context(layer_idx), plan.segment, size, copied));
-  request_.account.appended += size;
-}
-
-/// A prefill of the whole prompt in the background: it needs no stored KV, and what it stores is exact.
-void LayerRunner::append_recomputed(const Op& after) {
-  const std::uint32_t num_tokens = request_.append->recompute_tokens;
-  Op previous = after;
-  for (int layer = 0; layer < environment_.geometry.num_layers; ++layer) {
-    Deps projected;
-    for (std::uint32_t first = 0; first < num_tokens; first += block_tokens_) {
-      const std::uint32_t count = std::min(block_tokens_, num_tokens - first);
-      projected.add(machine_.project(context(layer), {.first = first, .count = count}, previous));
-    }
-    append_layer(layer, projected);
-    if (layer + 1 == environment_.geometry.num_layers) break;  // nobody needs the last layer's output
-    Op last;
-    for (std::uint32_t first = 0; first < num_tokens; first += block_tokens_) {
-      const std::uint32_t count = std::min(block_tokens_, num_tokens - first);
-      Deps deps = projected;
-      deps.add(last);
-      last = machine_.attend(context(layer), request_, {.first = first, .count = count}, KvView{}, deps);
-    }
-    previous = last;
-  }
+OnWrite LayerRunner::on_write() {
+  return [this](int layer_idx, const Op& write) { loader_->note_write(request_.append->segment, layer_idx, write); };
 }
 
 void LayerRunner::attend(int layer_idx, const KvView& view, const Deps& loaded_and_projected) {
@@ -108,7 +80,10 @@ Op LayerRunner::first_token() {
   }
   const Op token = machine_.first_token(context(-1), previous_);
   if (updates && environment_.path.cache_update == CacheUpdate::after) machine_.host(context(-1), update, token);
-  if (request_.append && request_.append->recompute_tokens > 0) append_recomputed(token);
+  if (request_.append && request_.append->recompute_tokens > 0) {
+    const RecomputeShape shape{.num_layers = environment_.geometry.num_layers, .block_tokens = block_tokens_};
+    append_recomputed(machine_, request_, loader_->layout(), shape, token, on_write());
+  }
   return token;
 }
 

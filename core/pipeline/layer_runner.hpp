@@ -1,6 +1,7 @@
 // The compute of one layer over a request's own tokens, in blocks, and the append of what it produced.
 #pragma once
 
+#include "core/pipeline/append.hpp"
 #include "core/pipeline/loader.hpp"
 
 namespace reprefill::pipeline {
@@ -31,8 +32,7 @@ class LayerRunner {
   OpContext context(int layer_idx) const { return {.request = request_.id, .layer_idx = layer_idx}; }
 
  private:
-  void append_layer(int layer_idx, const Deps& projected);
-  void append_recomputed(const Op& after);
+  OnWrite on_write();
   Deps project_range(int layer_idx, TokenRange range, const Deps& before);
   Op attend_range(int layer_idx, TokenRange range, const KvView& view, const Deps& ready);
   TokenRange behind_front() const {

@@ -122,6 +122,10 @@ class Machine {
   /// The request computes more of its prompt itself than it said when it began; before its first `project`.
   virtual void own_tokens_changed(const Request&) {}
 
+  /// From now on this request's `project` and `attend` are of its whole prompt, from its first token on, and what is
+  /// copied out is KV of that.
+  virtual void recompute_begins(const Request&) {}
+
   /// Cancel means detach: what is queued is dropped if `drop_unsubmitted`; what is submitted runs to completion,
   /// occupies its device, counts as read, and frees its buffer at completion. A read says in its result what was
   /// dropped of it; a copy that has not begun copies nothing.

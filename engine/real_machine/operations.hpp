@@ -18,6 +18,7 @@ struct RealMachine::Active {
   std::vector<float> logits;           // of the last token, once they were asked for
   std::shared_ptr<std::byte> next_token_memory;
   std::int32_t* next_token = nullptr;  // where the executor writes it
+  std::shared_ptr<Appending> append;   // null: nothing
 
   std::int32_t checked_token() const {
     if (*next_token < 0) throw MachineError("the logits of a token are not numbers: are the weights damaged?");
@@ -178,5 +179,43 @@ class RealMachine::Attend final : public LaneWork {
   }
   void after() override;
 };
+
+/// What a request stores, on its way.
+struct RealMachine::Appending {
+  struct Layer {
+    std::vector<std::byte> keys, values;
+  };
+  NewKv kv;
+  bool recomputes = false;
+  std::unique_ptr<Sequence> recomputed;  // of everything up to the segment's end; made and used on the compute lane
+  std::shared_ptr<Layer> copied;         // by the latest copy: what the next write takes
+};
+
+/// Whoever keeps the operation as a dependency keeps nothing of what it moved.
+class RealMachine::AppendWork final : public LaneWork {
+ public:
+  using LaneWork::LaneWork;
+  void after() override { work = nullptr; }
+};
+
+template <typename State>
+boost::intrusive_ptr<State> RealMachine::make(pipeline::OpKind kind, pipeline::OpContext context,
+                                              record::Operation operation, record::Resource resource, Bytes bytes) {
+  boost::intrusive_ptr<State> op(new State(kind, context));
+  op->machine = this;
+  op->number = next_number_++;
+  ++driver_work_.operations;
+  op->span = record::Span{.operation = operation,
+                          .resource = resource,
+                          .request = context.request,
+                          .layer_idx = context.layer_idx,
+                          .bytes = bytes,
+                          .issued = clock_.now()};
+  if constexpr (std::is_base_of_v<LaneJob, State>) {
+    op->lane = &lane_of(resource);
+    op->mark = op->lane->new_mark();
+  }
+  return op;
+}
 
 }  // namespace reprefill::engine

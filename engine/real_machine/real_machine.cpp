@@ -147,7 +147,7 @@ RealMachine::Active& RealMachine::active(std::uint32_t request) {
 void RealMachine::begin_request(const Request& request, RequestInput input) {
   REPREFILL_CHECK(input.own_ids.size() == request.own_tokens, "request {} has {} own tokens and {} ids", request.id,
                   request.own_tokens, input.own_ids.size());
-  auto entry = std::make_unique<Active>();
+  auto entry = std::make_shared<Active>();
   entry->first_position = request.stored_tokens;
   entry->own_tokens = request.own_tokens;
   entry->next_token_memory = options_.executor->host_buffer(Bytes{sizeof(std::int32_t)});
@@ -319,26 +319,6 @@ void RealMachine::harvest_reads(std::vector<Work*>& done) {
   }
 }
 
-template <typename State>
-boost::intrusive_ptr<State> RealMachine::make(OpKind kind, OpContext context, record::Operation operation,
-                                              record::Resource resource, Bytes bytes) {
-  boost::intrusive_ptr<State> op(new State(kind, context));
-  op->machine = this;
-  op->number = next_number_++;
-  ++driver_work_.operations;
-  op->span = record::Span{.operation = operation,
-                          .resource = resource,
-                          .request = context.request,
-                          .layer_idx = context.layer_idx,
-                          .bytes = bytes,
-                          .issued = clock_.now()};
-  if constexpr (std::is_base_of_v<LaneJob, State>) {
-    op->lane = &lane_of(resource);
-    op->mark = op->lane->new_mark();
-  }
-  return op;
-}
-
 // ---- storage ----
 
 ReadOp RealMachine::read(OpContext context, PieceList pieces, ReadPriority priority, const Deps& deps) {
@@ -367,7 +347,9 @@ ReadOp RealMachine::read(OpContext context, PieceList pieces, ReadPriority prior
       placement_->note_read(context, pieces.keys[piece.list_index], op->locate(i, piece.offset));
     }
   }
-  issue(op, deps);
+  Deps all = deps;
+  add_writes(pieces, all);
+  issue(op, all);
   return op;
 }
 
@@ -396,12 +378,6 @@ void RealMachine::submit(Read& read) {
   read.submitted = true;
   reads_in_flight_.insert(&read);
   options_.reads->submit(&read, read.take_ranges(), read.demand);
-}
-
-Op RealMachine::write(OpContext context, SegmentId segment, Bytes, const Deps&) {
-  REPREFILL_CHECK(false, "request {} appends segment {}: the engine stores prefixes with `reprefill store`",
-                  context.request, segment.value);
-  return nullptr;
 }
 
 void RealMachine::detach(const Op& op, bool drop_unsubmitted) {
@@ -498,6 +474,7 @@ void RealMachine::run_adopted(std::span<const PartCopy> copies) {
 }
 
 Op RealMachine::copy(OpContext context, PieceList pieces, CopyRoute route, const Deps& deps) {
+  if (route == CopyRoute::gpu_to_staging) return copy_out(context, pieces.bytes, deps);
   static constexpr record::Resource kResources[] = {
       record::Resource::link_h2d_gather, record::Resource::link_h2d_copy, record::Resource::host_memory,
       record::Resource::link_h2d_gather, record::Resource::link_d2h,      record::Resource::link_d2h};
@@ -522,6 +499,7 @@ Op RealMachine::copy(OpContext context, PieceList pieces, CopyRoute route, const
 // ---- compute ----
 
 Op RealMachine::project(OpContext context, TokenRange range, const Deps& deps) {
+  if (recomputing(context.request) != nullptr) return project_again(context, range, deps);
   auto op = make<LaneWork>(OpKind::project, context, record::Operation::project, record::Resource::gpu_compute);
   op->work = [this, &entry = active(context.request), layer = context.layer_idx, range] {
     if (!entry.sequence)
@@ -570,6 +548,7 @@ std::uint64_t num_pieces_of(const layout::StoreLayout* layout, const pipeline::K
 
 Op RealMachine::attend(OpContext context, const Request& request, TokenRange range, const pipeline::KvView& view,
                        const Deps& deps) {
+  if (recomputing(context.request) != nullptr) return attend_again(context, range, deps);
   // First: what it throws must leave nothing behind that others would wait for.
   const bool is_last_block = range.first + range.count == request.own_tokens;
   if (is_last_block) observer_.on_attend(request, context.layer_idx, view);

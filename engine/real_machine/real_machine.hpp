@@ -56,6 +56,16 @@ struct RequestInput {
   bool keep_views = false;  // for tokens after the first
 };
 
+/// What a request stores of its KV.
+struct NewKv {
+  std::uint32_t first_position = 0;  // of the first token that is stored: its place in the prompt
+  std::uint32_t num_tokens = 0;
+  std::vector<std::int32_t> ids = {};  // of everything up to its end, for `recompute_begins`
+  /// Layers in order, on one thread; K and V as [num_tokens][KV heads][head_dim] of the store's type. After the last
+  /// layer a read may ask for the segment.
+  std::function<void(int layer_idx, std::span<const std::byte> keys, std::span<const std::byte> values)> store_layer;
+};
+
 /// A base of the machine, so that it outlives the operations, which another base lets go: they hold blocks.
 struct TierPools {
   explicit TierPools(Gpu* gpu);
@@ -98,6 +108,9 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   /// asked for.
   std::span<const float> logits(std::uint32_t request);
   std::int32_t first_token_id(std::uint32_t request);
+  /// What `write` stores for the request, which has its append plan; before any of it is copied out. Copies and writes
+  /// may end after the request. Reads wait for all layers of a segment, so only one request may be in flight.
+  void will_append(std::uint32_t request, NewKv kv);
   /// One more token of a request that keeps its views, through all layers. Requests in flight share the compute lane.
   std::int32_t decode(std::uint32_t request, std::int32_t id);
   /// Own tokens so far, decoded ones included; `rewind` forgets the later ones.
@@ -133,6 +146,7 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   pipeline::Op host(pipeline::OpContext, pipeline::HostTask, const pipeline::Deps&) override;
   pipeline::Op first_token(pipeline::OpContext, const pipeline::Deps&) override;
   void own_tokens_changed(const pipeline::Request&) override;
+  void recompute_begins(const pipeline::Request&) override;
   void detach(const pipeline::Op&, bool drop_unsubmitted) override;
 
  private:
@@ -143,7 +157,9 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   class Score;
   class Select;
   class Attend;
+  class AppendWork;
   struct Active;
+  struct Appending;
 
   template <typename State>
   boost::intrusive_ptr<State> make(pipeline::OpKind kind, pipeline::OpContext context, record::Operation operation,
@@ -164,6 +180,11 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   void run_adopted(std::span<const PartCopy> copies);
   void copy_to_host_tier(std::span<const PartCopy> copies);
   Active& active(std::uint32_t request);
+  Appending* recomputing(std::uint32_t request);
+  pipeline::Op copy_out(pipeline::OpContext context, Bytes bytes, const pipeline::Deps& deps);
+  pipeline::Op project_again(pipeline::OpContext context, pipeline::TokenRange range, const pipeline::Deps& deps);
+  pipeline::Op attend_again(pipeline::OpContext context, pipeline::TokenRange range, const pipeline::Deps& deps);
+  void add_writes(const pipeline::PieceList& pieces, pipeline::Deps& deps) const;
 
   RealMachineOptions options_;
   RealMachineObserver& observer_;
@@ -172,7 +193,8 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   std::unique_ptr<Placement> placement_;
   std::unique_ptr<LayerViewBuilder> views_;
   record::QueueOccupancy occupancy_;
-  std::map<std::uint32_t, std::unique_ptr<Active>> active_;
+  std::map<std::uint32_t, std::shared_ptr<Active>> active_;
+  std::map<SegmentId, pipeline::Op> last_writes_;  // of segments that are not whole yet
   std::uint64_t next_number_ = 0;
   DriverWork driver_work_;
   Bytes staging_capacity_;
@@ -191,7 +213,7 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   std::unique_ptr<GpuLanes> gpu_lanes_;
   std::vector<std::unique_ptr<WorkLane>> threads_;
   Lane *compute_ = nullptr, *demand_copies_ = nullptr, *prefetch_copies_ = nullptr, *device_to_host_ = nullptr;
-  Lane *host_copies_ = nullptr, *host_ = nullptr;
+  Lane *host_copies_ = nullptr, *host_ = nullptr, *writes_ = nullptr;
 };
 
 }  // namespace reprefill::engine

@@ -67,14 +67,28 @@ void for_each_line(const std::filesystem::path& file, Use&& use) {
   if (count == 0) throw ConfigError(fmt::format("{}: no requests in it", file.string()));
 }
 
+/// The line's number among those before it; of two with one id, the later.
+std::size_t find_continued(const JsonValue& line, const std::vector<Prompt>& before) {
+  if (!line.has("prompt") && !line.has("ids")) line.fail_expected("prompt or ids with continues");
+  const JsonValue wanted = line.key("continues");
+  const std::string name = wanted.json().is_number_integer() ? wanted.json().dump() : wanted.as_string();
+  for (std::size_t i = before.size(); i-- > 0;) {
+    if (before[i].name == name) return i;
+  }
+  wanted.fail_expected("the id of an earlier line");
+}
+
 }  // namespace
 
 std::vector<Prompt> read_prompts(const std::filesystem::path& file, const Tokenizer& tokenizer,
                                  std::uint32_t default_max_tokens) {
   std::vector<Prompt> prompts;
   for_each_line(file, [&](const JsonValue& line, std::size_t number) {
-    line.require_object().refuse_unknown_keys({"id", "prompt", "prefix", "suffix", "messages", "ids", "max_tokens"});
-    prompts.push_back(read_prompt(line, tokenizer, number, default_max_tokens));
+    line.require_object().refuse_unknown_keys(
+        {"id", "prompt", "prefix", "suffix", "messages", "ids", "max_tokens", "continues"});
+    Prompt prompt = read_prompt(line, tokenizer, number, default_max_tokens);
+    if (line.has("continues")) prompt.continues = find_continued(line, prompts);
+    prompts.push_back(std::move(prompt));
   });
   return prompts;
 }
@@ -83,7 +97,8 @@ std::vector<Prompt> read_prefixes(const std::filesystem::path& file, const Token
   std::vector<Prompt> prefixes;
   for_each_line(file, [&](const JsonValue& line, std::size_t number) {
     Prompt prefix{.name = std::to_string(number)};
-    if (line.require_object().has("prefix")) {
+    if (line.require_object().has("continues")) line.fail("continues: the answer before it is not known here");
+    if (line.has("prefix")) {
       prefix.text = line.key("prefix").as_string();
     } else {
       prefix = read_prompt(line, tokenizer, number, 1);

@@ -85,6 +85,13 @@ void add_bytes(TextTable& table, const Model& model, const pipeline::RequestAcco
   }
 }
 
+void add_append(TextTable& table, const AppendCounts& counts, const pipeline::RequestAccount& account) {
+  if (counts.segments == 0) return;
+  table.add_row({"appended, all requests",
+                 fmt::format("{} in {} segments, {} writes", mebibytes(counts.bytes), counts.segments, counts.writes)});
+  table.add_row({"approximate tokens reused", std::to_string(account.approximate_tokens_reused)});
+}
+
 }  // namespace
 
 Json report_request(const RequestOutcome& outcome, const Tokenizer& tokenizer) {
@@ -96,6 +103,7 @@ Json report_request(const RequestOutcome& outcome, const Tokenizer& tokenizer) {
   json["prompt_tokens"] = request.prompt_tokens;
   json["stored_tokens"] = request.stored_tokens;
   json["own_tokens"] = request.own_tokens;
+  json["appended_tokens"] = request.append ? request.append->num_tokens : 0;
   json["ttft_ms"] = to_milliseconds(outcome.ttft());
   json["bottleneck"] = record::name_of(record::bottleneck(outcome.time));
   json["time_ms"] = time_json(outcome.time, 1);
@@ -119,6 +127,8 @@ Json report_run(const Session& session, std::span<const RequestOutcome> outcomes
   json["decisions_digest"] = fmt::format("{:016x}", session.decisions().digest());
   json["gpu_tier_and_workspace_peak_bytes"] = session.device_peak().value;
   json["host_tier_peak_bytes"] = session.host_peak().value;
+  const AppendCounts appended = session.append_counts();
+  json["appended"] = {{"segments", appended.segments}, {"writes", appended.writes}, {"bytes", appended.bytes.value}};
   json["requests"] = Json::array();
   for (const RequestOutcome& outcome : outcomes) {
     json["requests"].push_back(report_request(outcome, *model.tokenizer));
@@ -156,6 +166,7 @@ std::string describe_run(const Session& session, std::span<const RequestOutcome>
   table.add_row({"executor", model.executor->describe()});
   add_time(table, totals);
   add_bytes(table, model, totals.account, static_cast<double>(outcomes.size()));
+  add_append(table, session.append_counts(), totals.account);
   table.add_row({"storage", session.describe_storage()});
   return text + "\n" + table.to_text();
 }

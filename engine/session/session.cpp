@@ -4,6 +4,7 @@
 #include <list>
 
 #include "core/pipeline/reordering.hpp"
+#include "engine/session/appended_segments.hpp"
 #include "engine/session/prepared_selections.hpp"
 #include "engine/session/store_reads.hpp"
 #include "engine/session/stored_kv.hpp"
@@ -29,6 +30,7 @@ namespace {
 /// A request in flight: its coroutine and what it has done so far.
 struct InFlight {
   std::size_t index = 0;  // of its prompt
+  std::vector<std::int32_t> ids;
   RequestOutcome outcome;
   Task task;
 };
@@ -68,9 +70,13 @@ struct Session::Impl final : RealMachineObserver {
   void open_reads(const SessionOptions& options);
   Bytes stored_payload() const;
   void record_full(const Request& request, std::span<const std::int32_t> own_ids);
-  std::vector<std::int32_t> ids_of(const Prompt& prompt) const {
-    return prompt.ids.empty() ? model.tokenizer->encode(prompt.text) : prompt.ids;
-  }
+  void open_appended();
+  void begin_append(InFlight& entry);
+  void append_with_output(InFlight& entry);
+  void wait_for_all();
+  void pin_new_keys();
+  void check_conversations() const;
+  std::vector<std::int32_t> ids_of(const Prompt& prompt) const;
 
   Model& model;
   const Store* store;
@@ -79,6 +85,9 @@ struct Session::Impl final : RealMachineObserver {
   Json resolved;
   cache::DecisionLog decisions;
   cache::DecisionLog identification_decisions;
+  std::unique_ptr<AppendedSegments> appended;  // null: nothing is
+  AppendCounts append_counts;
+  std::uint32_t num_pinned = 0;  // segments whose identification keys are
   std::unique_ptr<ResidentPrefixes> resident;
   std::unique_ptr<StoreReads> reads;
   std::optional<PreparedSelections> selections;
@@ -89,6 +98,7 @@ struct Session::Impl final : RealMachineObserver {
 
   // Of the call to `serve` in progress.
   std::span<const Prompt> prompts;
+  std::vector<std::vector<std::int32_t>> said;  // of each prompt that is done, with its answer
   const SessionCallbacks* callbacks = nullptr;
   ImportanceRecorder* recorder = nullptr;
   std::list<InFlight> in_flight;  // after the machine: coroutines let go of its operations first
@@ -128,6 +138,7 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
         "reorder.io: found background, which the simulator has; expected off, or offline after `reprefill store "
         "reorder`: the engine writes no store while it serves from it");
   }
+  open_appended();
   if (system->store_layout() != nullptr) {
     open_reads(options);
   } else if (system->reuses_prefix()) {
@@ -146,11 +157,41 @@ Session::Impl::Impl(Model& opened, const Store* opened_store, const SessionOptio
       *this);
   decisions.set_observer(&machine->cache_observer());
   identification_decisions.set_observer(&machine->cache_observer());
-  if (system->pins_identification_keys()) {
-    std::vector<SegmentId> segments;
-    for (std::uint32_t i = 0; i < store->num_segments(); ++i) segments.push_back(SegmentId{i});
-    machine->pin_identification_keys(segments);
+  pin_new_keys();
+}
+
+/// The store is the session's own view of it from here on.
+void Session::Impl::open_appended() {
+  if (options.append == Append::none) return;
+  resolved["append"] = enum_name(options.append);
+  resolved["append_kv"] = enum_name(options.append_kv);
+  if (!system->reuses_prefix()) return;  // it stores nothing, and would find nothing
+  const std::string found = fmt::format("append: found {} with ", enum_name(options.append));
+  if (system->store_layout() == nullptr) {
+    throw ConfigError(found +
+                      "resident, whose prefixes are in GPU memory from the start; expected a system that reads");
   }
+  if (system->foresees()) {
+    throw ConfigError(found + "a system that knows all stored prefixes before the run; expected another one, or none");
+  }
+  if (options.max_in_flight > 1) {
+    throw ConfigError(fmt::format("{}{} requests in flight; expected 1: a prompt may read what the one before appends",
+                                  found, options.max_in_flight));
+  }
+  if (model.executor->gpu() != nullptr) {
+    throw ConfigError(found + "--device cuda, which the engine cannot copy new KV out of; expected cpu, or none");
+  }
+  appended = std::make_unique<AppendedSegments>(*store, store->layout_for(make_stored_layout(*system->store_layout())));
+  store = &appended->index();
+}
+
+/// Those of segments that were not there before.
+void Session::Impl::pin_new_keys() {
+  if (!system->pins_identification_keys() || num_pinned == store->num_segments()) return;
+  wait_for_all();  // a segment can be read when its last layer is written
+  std::vector<SegmentId> segments;
+  while (num_pinned < store->num_segments()) segments.push_back(SegmentId{num_pinned++});
+  machine->pin_identification_keys(segments);
 }
 
 Bytes Session::Impl::stored_payload() const {
@@ -170,6 +211,9 @@ void Session::Impl::open_reads(const SessionOptions& wanted) {
     for (const SegmentSpan& span : store->path_of(SegmentId{i})) tokens += span.num_tokens;
     longest = std::max(longest, tokens);
   }
+  // What will be appended is not known yet; reads of more land outside this memory, and the report counts them.
+  constexpr std::uint64_t kAppendedTokens = 4096;
+  if (appended) longest += kAppendedTokens;
   const std::uint64_t payload = longest * environment.geometry.kv_bytes_per_token().value;
   const std::uint64_t largest = system->largest_read(static_cast<std::uint32_t>(longest)).value;
   const std::uint64_t needed = (2 * payload + largest) * static_cast<std::uint64_t>(environment.max_in_flight);
@@ -191,6 +235,10 @@ void Session::Impl::open_reads(const SessionOptions& wanted) {
 }
 
 void Session::Impl::on_span(const record::Span& span) {
+  if (span.operation == record::Operation::write) {
+    ++append_counts.writes;
+    append_counts.bytes += span.bytes;
+  }
   for (InFlight& request : in_flight) {
     if (request.outcome.request.id == span.request) request.outcome.spans.push_back(span);
   }
@@ -218,10 +266,30 @@ Request Session::Impl::resolve(std::span<const std::int32_t> ids, std::uint32_t 
     request.stored_prefix = store->match(ids.first(ids.size() - 1));
     for (const SegmentSpan& span : request.stored_prefix) request.stored_tokens += span.num_tokens;
   }
+  if (appended) request.account.approximate_tokens_reused = appended->approximate_tokens(request.stored_prefix);
   request.own_tokens = request.prompt_tokens - request.stored_tokens;
   request.hit_trace_tokens = request.stored_tokens;
   check_fits(request);
   return request;
+}
+
+std::vector<std::int32_t> Session::Impl::ids_of(const Prompt& prompt) const {
+  std::vector<std::int32_t> ids = prompt.ids.empty() ? model.tokenizer->encode(prompt.text) : prompt.ids;
+  if (prompt.continues) {
+    const std::vector<std::int32_t>& before = said.at(*prompt.continues);
+    ids.insert(ids.begin(), before.begin(), before.end());
+  }
+  return ids;
+}
+
+void Session::Impl::check_conversations() const {
+  if (std::ranges::none_of(prompts, [](const Prompt& prompt) { return prompt.continues.has_value(); })) return;
+  if (options.max_in_flight > 1) {
+    throw ConfigError(
+        fmt::format("continues: found {} requests in flight; expected 1: a turn waits for the answer before",
+                    options.max_in_flight));
+  }
+  if (system->foresees()) throw ConfigError("continues: found a system that knows all prompts before the run");
 }
 
 /// Reads and workspace are bounded; a request that no amount of waiting makes fit is refused, with the numbers.
@@ -241,10 +309,11 @@ void Session::Impl::check_fits(const Request& request) const {
 }
 
 void Session::Impl::start(const Prompt& prompt, std::size_t index) {
-  const std::vector<std::int32_t> ids = ids_of(prompt);
   InFlight& entry = in_flight.emplace_back();
   entry.index = index;
+  const std::vector<std::int32_t>& ids = entry.ids = ids_of(prompt);
   entry.outcome.name = prompt.name;
+  pin_new_keys();
   entry.outcome.request = resolve(ids, next_number++);
   const Request& request = entry.outcome.request;
   RequestInput input;
@@ -260,14 +329,49 @@ void Session::Impl::start(const Prompt& prompt, std::size_t index) {
   if (recorder != nullptr && recorder->mode() == RecordMode::full) record_full(request, input.own_ids);
   if (selections) selections->prepare(request);
   machine->begin_request(request, std::move(input));
+  if (options.append == Append::suffix) begin_append(entry);
   entry.outcome.arrival = entry.outcome.admission = machine->now();
   entry.task = system->serve(*machine, entry.outcome.request);
   entry.task.start();
 }
 
+/// The system's own coroutine issues the writes.
+void Session::Impl::begin_append(InFlight& entry) {
+  if (!appended) return;
+  Request& request = entry.outcome.request;
+  const AppendedSegments::Rule rule{.append_kv = options.append_kv, .system_prunes = system->prunes()};
+  std::optional<NewKv> kv = appended->add(entry.ids, request, rule);
+  if (!kv) return;
+  ++append_counts.segments;
+  machine->will_append(request.id, std::move(*kv));
+}
+
+/// Once the output is known: only then is it known which blocks it fills. Of its last token no KV was computed.
+void Session::Impl::append_with_output(InFlight& entry) {
+  const std::vector<std::int32_t>& generated = entry.outcome.generated;
+  entry.ids.insert(entry.ids.end(), generated.begin(), generated.end() - 1);
+  begin_append(entry);
+  Request& request = entry.outcome.request;
+  if (!request.append) return;
+  constexpr std::uint32_t kPrefillBlockTokens = 2048;  // the pipelines' default, semantics 3
+  const layout::StoreLayout& layout = *system->store_layout();
+  const int num_layers = environment.geometry.num_layers;
+  if (request.append->recompute_tokens > 0) {
+    append_recomputed(*machine, request, layout, {.num_layers = num_layers, .block_tokens = kPrefillBlockTokens}, {},
+                      nullptr);
+    return;
+  }
+  for (int layer = 0; layer < num_layers; ++layer) append_layer(*machine, request, layout, layer, {}, nullptr);
+}
+
+void Session::Impl::wait_for_all() {
+  while (machine->num_unfinished() > 0) machine->wait();
+}
+
 /// Scores of the whole prefix at every layer, under full KV: a forward pass of its own, before the request.
 void Session::Impl::record_full(const Request& request, std::span<const std::int32_t> own_ids) {
   if (request.stored_tokens == 0) return;
+  wait_for_all();  // for what the request before appends
   machine->run_on_compute([&] {
     StoredKv kv(*store, *model.executor);
     std::vector<StoredKv::Layer> layers;
@@ -314,6 +418,9 @@ void Session::Impl::finish(InFlight& entry) {
   }
   if (callbacks->after_first_token) callbacks->after_first_token(*machine, outcome.request, outcome);
   generate(entry, prompts[entry.index].max_tokens);
+  said[entry.index] = entry.ids;
+  said[entry.index].insert(said[entry.index].end(), outcome.generated.begin(), outcome.generated.end());
+  if (options.append == Append::suffix_and_output) append_with_output(entry);
   machine->end_request(id);
   if (!options.keep_spans) outcome.spans.clear();
   if (callbacks->on_outcome) callbacks->on_outcome(outcome);
@@ -337,6 +444,8 @@ std::vector<RequestOutcome> Session::serve(std::span<const Prompt> prompts, cons
   Impl& impl = *impl_;
   REPREFILL_CHECK(impl.in_flight.empty(), "a session serves nothing after a failure");
   impl.prompts = prompts;
+  impl.said.assign(prompts.size(), {});
+  impl.check_conversations();
   impl.callbacks = &callbacks;
   impl.recorder = recorder;
   if (impl.system->foresees()) {
@@ -355,7 +464,7 @@ std::vector<RequestOutcome> Session::serve(std::span<const Prompt> prompts, cons
     if (!impl.in_flight.empty() && is_full && !impl.machine->has_ready()) impl.machine->wait();
   }
   // Demotions and unneeded prefetch of the last requests: nothing waits for them, but their memory is still in use.
-  while (impl.machine->num_unfinished() > 0) impl.machine->wait();
+  impl.wait_for_all();
   return outcomes;
 }
 
@@ -368,6 +477,7 @@ const Json& Session::resolved() const { return impl_->resolved; }
 std::string Session::describe_storage() const { return impl_->reads ? impl_->reads->describe() : "no reads"; }
 const cache::DecisionLog& Session::decisions() const { return impl_->decisions; }
 const cache::DecisionLog& Session::identification_decisions() const { return impl_->identification_decisions; }
+AppendCounts Session::append_counts() const { return impl_->append_counts; }
 const RealMachine& Session::machine() const { return *impl_->machine; }
 Bytes Session::resident_bytes(cache::Tier tier) const {
   Bytes bytes;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/pipeline/append.hpp"
 #include "core/pipeline/request.hpp"
 #include "core/pipeline/system.hpp"
 #include "core/record/time_classes.hpp"
@@ -39,6 +40,8 @@ struct SessionOptions {
   bool buffered_reads = false;        // through the page cache: the prototype path does so anyway
   bool unregistered_buffers = false;  // where locked memory is short
   bool verify_reads = false;          // checksums of everything that was read
+  pipeline::Append append = pipeline::Append::none;
+  pipeline::AppendKv append_kv = pipeline::AppendKv::as_computed;
   const traces::ImportanceSource* selections = nullptr;
   bool keep_logits = false;
   bool keep_spans = false;
@@ -57,6 +60,13 @@ struct RequestOutcome {
   Nanoseconds ttft() const { return first_token - arrival; }
 };
 
+/// What a session's requests have appended so far.
+struct AppendCounts {
+  std::uint64_t segments = 0;
+  std::uint64_t writes = 0;  // of a layer each
+  Bytes bytes;               // of the layout's slabs, as accounts count them
+};
+
 /// What a caller may follow while requests run.
 struct SessionCallbacks {
   std::function<void(const pipeline::Request&, int layer_idx, const pipeline::KvView&)> on_attend = nullptr;
@@ -69,7 +79,7 @@ struct SessionCallbacks {
 class Session {
  public:
   /// `store` may be null for a system that reuses nothing. Throws ConfigError for parameters, layouts that the store
-  /// lacks (with the command that writes them), another model's store.
+  /// lacks (with the command that writes them), another model's store, and for what cannot append.
   Session(Model& model, const Store* store, const SessionOptions& options);
   ~Session();
 
@@ -89,6 +99,7 @@ class Session {
   std::string describe_storage() const;
   const cache::DecisionLog& decisions() const;
   const cache::DecisionLog& identification_decisions() const;
+  AppendCounts append_counts() const;
   const RealMachine& machine() const;
   /// What the cache of the system says that a tier holds, identification keys included.
   Bytes resident_bytes(cache::Tier tier) const;

@@ -43,6 +43,12 @@ Store::Store(StoreScan scan)
   for (StoredSegment& segment : scan.segments) add(std::move(segment));
 }
 
+Store Store::with_layout(std::size_t layout_idx) const {
+  Store copy = *this;
+  copy.manifest_.layouts = {manifest_.layouts.at(layout_idx)};
+  return copy;
+}
+
 const StoredSegment& Store::segment(SegmentId id) const {
   REPREFILL_CHECK(id.value < segments_.size(), "segment {} of {}", id.value, segments_.size());
   return segments_[id.value];
@@ -164,7 +170,9 @@ std::size_t Store::layout_for(const StoredLayout& needed) const {
 }
 
 std::filesystem::path Store::file_path(SegmentId id, std::size_t layout_idx) const {
-  return segment_file(folder_, segment(id).key, manifest_.layouts.at(layout_idx));
+  const StoredSegment& found = segment(id);
+  const StoredLayout& layout = manifest_.layouts.at(layout_idx);
+  return found.folder.empty() ? segment_file(folder_, found.key, layout) : found.folder / layout_file_name(layout);
 }
 
 StoreFile Store::open_file(SegmentId id, std::size_t layout_idx, DirectIo direct) const {

@@ -18,6 +18,9 @@ class Store {
   /// The sound segments of a scan; the caller knows what to make of its problems.
   explicit Store(StoreScan scan);
 
+  /// A copy for readers of one layout: as if the store had no other.
+  Store with_layout(std::size_t layout_idx) const;
+
   const std::filesystem::path& folder() const { return folder_; }
   const StoreManifest& manifest() const { return manifest_; }
 

@@ -26,7 +26,7 @@ bool is_hidden(const fs::path& path) { return path.filename().string().starts_wi
 
 /// Reads every layout of one segment; throws for the first that is not sound.
 StoredSegment read_segment(const StoreScan& scan, const SegmentKey& key) {
-  StoredSegment segment{.key = key, .parent = std::nullopt, .token_ids = {}};
+  StoredSegment segment{.key = key};
   for (const StoredLayout& layout : scan.manifest.layouts) {
     const StoreFile file = StoreFile::open_to_read(segment_file(scan.folder, key, layout), DirectIo::off);
     const SegmentHeader header = read_header(file, scan.manifest, layout, key);

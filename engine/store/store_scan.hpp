@@ -13,6 +13,7 @@ struct StoredSegment {
   SegmentKey key;
   std::optional<ParentLink> parent = std::nullopt;
   std::vector<std::int32_t> token_ids = {};
+  std::filesystem::path folder = {};  // of its files, where they are not among the store's own
 
   std::uint32_t num_tokens() const { return static_cast<std::uint32_t>(token_ids.size()); }
 };

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/base/params.hpp"
+#include "core/pipeline/append.hpp"
 #include "traces/workload/replay.hpp"
 #include "traces/workload/trace_format.hpp"
 
@@ -15,10 +16,10 @@ enum class RequestOrder : std::uint8_t { random, interleaved, blocked, distinct 
 enum class Arrivals : std::uint8_t { closed, poisson, target_utilisation };
 enum class InitialCache : std::uint8_t { cold, warm, steady };
 enum class SuffixDistribution : std::uint8_t { constant, uniform, lognormal };
-enum class Append : std::uint8_t { none, suffix, suffix_and_output };
-enum class AppendKv : std::uint8_t { as_computed, recompute_exact };
 enum class Decode : std::uint8_t { ignore, occupancy };
 enum class ContextLimit : std::uint8_t { trace, model };  // none but the trace's own; the model's position limit
+using pipeline::Append;
+using pipeline::AppendKv;
 using traces::OverLimit;
 enum class PoolPreset : std::uint8_t { sst2, subj, trec, rte, rag, long_document_qa, custom };
 
@@ -109,18 +110,6 @@ struct EnumNames<sim::SuffixDistribution> {
       {"constant", sim::SuffixDistribution::constant},
       {"uniform", sim::SuffixDistribution::uniform},
       {"lognormal", sim::SuffixDistribution::lognormal}};
-};
-template <>
-struct EnumNames<sim::Append> {
-  static constexpr std::pair<const char*, sim::Append> names[] = {
-      {"none", sim::Append::none},
-      {"suffix", sim::Append::suffix},
-      {"suffix_and_output", sim::Append::suffix_and_output}};
-};
-template <>
-struct EnumNames<sim::AppendKv> {
-  static constexpr std::pair<const char*, sim::AppendKv> names[] = {
-      {"as_computed", sim::AppendKv::as_computed}, {"recompute_exact", sim::AppendKv::recompute_exact}};
 };
 template <>
 struct EnumNames<sim::Decode> {

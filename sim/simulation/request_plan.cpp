@@ -223,14 +223,14 @@ class TracePlan final : public RequestPlan {
     if (!store_.make_room(size, tree_)) return;
     const SegmentId segment = tree_.insert(stored, fresh);
     store_.add(index, segment, size);
-    const bool over_pruned = system_prunes && request.stored_tokens > 0;
-    const bool recompute = over_pruned && spec_.append_kv == AppendKv::recompute_exact;
+    const pipeline::NewKvOrigin origin = pipeline::origin_of_new_kv(request, system_prunes, spec_.append_kv);
     is_approximate_.resize(segment.value + 1);
-    is_approximate_[segment.value] = !recompute && (over_pruned || request.account.approximate_tokens_reused > 0);
+    is_approximate_[segment.value] = origin.approximate;
     const auto end = static_cast<std::uint32_t>(blocks.size() * trace_->block_tokens());
-    request.append = pipeline::AppendPlan{.segment = segment,
-                                          .num_tokens = tree_.info(segment).num_tokens,
-                                          .recompute_tokens = recompute ? std::max(request.prompt_tokens, end) : 0};
+    request.append =
+        pipeline::AppendPlan{.segment = segment,
+                             .num_tokens = tree_.info(segment).num_tokens,
+                             .recompute_tokens = origin.recomputed ? std::max(request.prompt_tokens, end) : 0};
   }
 
   void find_outputs() {

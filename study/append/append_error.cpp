@@ -226,6 +226,9 @@ std::vector<TurnError> measure_append_error(engine::Model& model, std::span<cons
   std::vector<TurnError> errors;
   std::vector<std::int32_t> before;
   for (const engine::Prompt& turn : turns) {
+    if (turn.continues) {
+      throw ConfigError(fmt::format("turn {}: found continues; expected whole prompts, answers included", turn.name));
+    }
     const std::vector<std::int32_t> ids = turn.ids.empty() ? model.tokenizer->encode(turn.text) : turn.ids;
     if (ids.size() <= before.size() || !std::equal(before.begin(), before.end(), ids.begin())) {
       throw ConfigError(

@@ -1,4 +1,5 @@
 // Sessions whose executor is a GPU: the same bytes, reads, decisions and answers as on the CPU.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "engine/executor/cuda/cuda_executor.hpp"
@@ -55,6 +56,20 @@ TEST_P(GpuSession, BytesReadsAndDecisionsAreTheSimulators) {
   const auto& [variant, path] = GetParam();
   const PrefixStore store(both_->cpu.model, variant, path);
   expect_equal_runs(both_->gpu, *store, variant, path, some_requests(num_requests()));
+}
+
+TEST_P(GpuSession, AppendingIsRefusedByName) {
+  const auto& [variant, path] = GetParam();
+  SessionOptions options = session_options(variant, path);
+  options.append = pipeline::Append::suffix;
+  const PrefixStore store(both_->cpu.model, variant, path);
+  if (variant.system == "recompute") {
+    Session(both_->gpu, &*store, options);  // it stores nothing
+    return;
+  }
+  EXPECT_THAT([&] { Session(both_->gpu, &*store, options); },
+              testing::ThrowsMessage<ConfigError>(testing::HasSubstr("append: found suffix with ")));
+  EXPECT_FALSE(std::filesystem::exists(store.folder() / ".appended"));
 }
 
 /// On the emulated device one variant of each system.

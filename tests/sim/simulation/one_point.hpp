@@ -49,7 +49,8 @@ class OnePoint {
   }
   const Point& point() const { return scenario_.points.front(); }
   void check() { check_inputs(point(), inputs_); }
-  Json row(const RunOptions& options = {}) { return run_point(point(), inputs_, options).row; }
+  RunResult run(const RunOptions& options) { return run_point(point(), inputs_, options); }
+  Json row(const RunOptions& options = {}) { return run(options).row; }
 
  private:
   ScenarioContext context_ = context();
