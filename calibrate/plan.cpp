@@ -9,6 +9,7 @@
 #include "calibrate/cuda/gpu_interference_cells.hpp"
 #include "calibrate/cuda/gpu_operation_cells.hpp"
 #include "calibrate/session/driver_cells.hpp"
+#include "core/base/files.hpp"
 #include "core/base/nearest_name.hpp"
 #include "sim/devices/operation_tables.hpp"
 
@@ -38,9 +39,9 @@ OperationGrid operation_grid_of(const CalibrateOptions& options) {
 
 std::filesystem::path config_of(const std::string& name, const std::filesystem::path& shipped) {
   const std::filesystem::path path(name);
-  if (std::filesystem::is_directory(path)) return path / "config.json";
-  if (std::filesystem::exists(path)) return path;
-  if (const auto file = shipped / (name + ".json"); std::filesystem::exists(file)) return file;
+  if (folder_exists(path)) return path / "config.json";
+  if (path_exists(path)) return path;
+  if (const auto file = shipped / (name + ".json"); path_exists(file)) return file;
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(shipped)) names.push_back(entry.path().stem());
   std::ranges::sort(names);
@@ -58,12 +59,11 @@ ModelSource source_of(const std::string& name, const std::filesystem::path& ship
                                   source.geometry.family));
   }
   const std::filesystem::path folder = source.config.parent_path();
-  if (std::filesystem::is_directory(name)) {
-    if (std::filesystem::exists(folder / "model.safetensors") ||
-        std::filesystem::exists(folder / "model.safetensors.index.json")) {
+  if (folder_exists(name)) {
+    if (path_exists(folder / "model.safetensors") || path_exists(folder / "model.safetensors.index.json")) {
       source.checkpoint = folder;
     }
-    if (std::filesystem::exists(folder / "tokenizer.json")) source.tokenizer = folder / "tokenizer.json";
+    if (path_exists(folder / "tokenizer.json")) source.tokenizer = folder / "tokenizer.json";
   }
   source.num_layers = num_random_layers(source.geometry);
   const std::uint64_t widened =

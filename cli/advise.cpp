@@ -19,13 +19,13 @@ struct AdviseVerbOptions {
 
 /// A preset's name, or a file that holds a workload, or a scenario that does.
 Json workload_of(const std::string& text) {
-  if (!std::filesystem::exists(text)) return {{"kind", "prefix_pool"}, {"preset", text}};
+  if (!path_exists(text)) return {{"kind", "prefix_pool"}, {"preset", text}};
   const Json json = read_json_file(text);
   return json.is_object() && json.contains("workload") ? json.at("workload") : json;
 }
 
 Json importance_of(const std::string& text) {
-  if (std::filesystem::exists(text)) return {{"kind", "recorded"}, {"file", text}};
+  if (path_exists(text)) return {{"kind", "recorded"}, {"file", text}};
   return {{"kind", "synthetic"}, {"preset", text}};
 }
 

@@ -1,5 +1,6 @@
 // `reprefill plot`: hands a result folder to plots/plot.py.
 #include "cli/python.hpp"
+#include "core/base/files.hpp"
 
 namespace reprefill::cli {
 namespace {
@@ -11,7 +12,7 @@ struct PlotOptions {
 };
 
 void run(const PlotOptions& options, const Environment& environment) {
-  if (!std::filesystem::is_directory(options.folder)) {
+  if (!folder_exists(options.folder)) {
     throw ConfigError(fmt::format("{}: no such result folder", options.folder));
   }
   std::vector<std::string> words = {options.folder};

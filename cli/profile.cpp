@@ -7,6 +7,7 @@
 #include "calibrate/bundle_diff.hpp"
 #include "calibrate/derive.hpp"
 #include "cli/verbs.hpp"
+#include "core/base/files.hpp"
 #include "core/base/text_table.hpp"
 #include "sim/devices/profile.hpp"
 
@@ -151,7 +152,7 @@ void diff(const ProfileOptions& options, const Environment& environment) {
 
 void derive(const ProfileOptions& options, const Environment& environment) {
   const std::filesystem::path out(options.out);
-  if (std::filesystem::exists(out / "model.json")) {
+  if (path_exists(out / "model.json")) {
     throw ConfigError(fmt::format("--out: {} holds a bundle already; name another folder", out.string()));
   }
   const std::string name = std::filesystem::absolute(out).lexically_normal().filename();

@@ -1,6 +1,7 @@
 // `reprefill store`: what a prefix store holds, whether it is sound, removing from it, and stores of random KV.
 #include "cli/store_build.hpp"
 #include "cli/verbs.hpp"
+#include "core/base/files.hpp"
 #include "core/base/progress.hpp"
 #include "core/base/text_table.hpp"
 #include "engine/store/synthesize.hpp"
@@ -134,9 +135,9 @@ void remove(const StoreOptions& options) {
 /// A config.json, a checkpoint's folder, or the name of a file of scenarios/models.
 ModelGeometry find_model(const std::string& name, const Environment& environment) {
   const std::filesystem::path path = name;
-  if (std::filesystem::is_directory(path)) return read_model_config(path / "config.json");
+  if (folder_exists(path)) return read_model_config(path / "config.json");
   const std::filesystem::path shipped = environment.scenario.models / (name + ".json");
-  return read_model_config(std::filesystem::exists(shipped) ? shipped : path);
+  return read_model_config(path_exists(shipped) ? shipped : path);
 }
 
 void synthesize(StoreOptions options, const Environment& environment) {

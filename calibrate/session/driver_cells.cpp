@@ -142,7 +142,7 @@ std::vector<std::unique_ptr<Cell>> driver_cells(const ModelGeometry& geometry, c
   };
   const std::vector<Probe> probes = {{"resident", 0.5},       {"attention_store", nullptr},
                                      {"contiguous_kv", 0.05}, {"contiguous_kv", 0.5},
-                                     {"impress", 0.5},        {"as_h2o", 0.5}};
+                                     {"impress", 0.5},        {"as_h2o", 0.25}};
   for (const Probe& probe : probes) {
     CellSpec spec{.id = fmt::format("driver/{}/{}{}", geometry.name, probe.system,
                                     probe.budget.is_null() ? "" : fmt::format("/budget={}", probe.budget.dump())),

@@ -82,7 +82,7 @@ class TemporaryName {
 FileDescriptor open_to_read(const std::filesystem::path& path) {
   FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.is_open()) throw_errno("open", path, kReadableFile);
-  if (std::filesystem::is_directory(path)) {
+  if (folder_exists(path)) {
     throw ConfigError(fmt::format("{}: is a directory; expected {}", path.string(), kReadableFile));
   }
   return file;
@@ -154,7 +154,7 @@ struct AtomicFileWriter::Impl {
         file(create()) {}
 
   FileDescriptor create() const {
-    if (std::filesystem::is_directory(path)) {
+    if (folder_exists(path)) {
       throw ConfigError(fmt::format("{}: is a directory; expected {}", path.string(), kWritablePlace));
     }
     // Left over by a process of the same number that was killed; nobody else uses this name.
@@ -186,6 +186,16 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view t
   AtomicFileWriter writer(path);
   writer.append(text);
   writer.commit();
+}
+
+bool path_exists(const std::filesystem::path& path) noexcept {
+  std::error_code error;
+  return std::filesystem::exists(path, error);
+}
+
+bool folder_exists(const std::filesystem::path& path) noexcept {
+  std::error_code error;
+  return std::filesystem::is_directory(path, error);
 }
 
 }  // namespace reprefill

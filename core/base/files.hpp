@@ -57,4 +57,8 @@ void sync_folder(const std::filesystem::path& folder);
 /// Throws ConfigError where the path is at fault (missing folder, no permission, a directory), else MachineError.
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 
+/// Whether there is such a path (or folder). No name throws, however long: one that cannot be is none.
+bool path_exists(const std::filesystem::path& path) noexcept;
+bool folder_exists(const std::filesystem::path& path) noexcept;
+
 }  // namespace reprefill

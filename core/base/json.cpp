@@ -1,4 +1,5 @@
 #include "core/base/json.hpp"
+#include "core/base/files.hpp"
 
 #include <charconv>
 #include <cmath>
@@ -137,7 +138,7 @@ Json parse_json(std::string_view text, std::string_view origin) {
 }
 
 Json read_json_file(const std::filesystem::path& path) {
-  if (std::filesystem::is_directory(path)) {
+  if (folder_exists(path)) {
     throw ConfigError(fmt::format("{}: is a folder; expected a JSON file", path.string()));
   }
   std::ifstream file(path, std::ios::binary);

@@ -7,6 +7,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "core/base/files.hpp"
 #include "engine/checkpoint/safetensors.hpp"
 
 namespace reprefill::engine {
@@ -131,7 +132,7 @@ Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;
 Checkpoint::~Checkpoint() = default;
 
 Checkpoint Checkpoint::open(const std::filesystem::path& folder) {
-  if (!std::filesystem::is_directory(folder)) {
+  if (!folder_exists(folder)) {
     throw ConfigError(fmt::format("{}: expected the folder of a checkpoint", folder.string()));
   }
   const DecoderConfig config = read_decoder_config(folder / "config.json");

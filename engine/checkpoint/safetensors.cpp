@@ -5,6 +5,7 @@
 #include <cstring>
 #include <set>
 
+#include "core/base/files.hpp"
 #include "core/base/json.hpp"
 
 namespace reprefill::engine {
@@ -132,9 +133,9 @@ void SafetensorsFolder::add_file(const std::filesystem::path& path) {
 SafetensorsFolder SafetensorsFolder::open(const std::filesystem::path& folder) {
   SafetensorsFolder opened;
   const std::filesystem::path index_path = folder / "model.safetensors.index.json";
-  if (!std::filesystem::exists(index_path)) {
+  if (!path_exists(index_path)) {
     const std::filesystem::path single = folder / "model.safetensors";
-    if (!std::filesystem::exists(single)) {
+    if (!path_exists(single)) {
       refuse(folder.string(), "neither model.safetensors nor model.safetensors.index.json is there");
     }
     opened.add_file(single);
@@ -152,7 +153,7 @@ SafetensorsFolder SafetensorsFolder::open(const std::filesystem::path& folder) {
     shards.insert(shard);
   }
   for (const std::string& shard : shards) {
-    if (!std::filesystem::exists(folder / shard)) {
+    if (!path_exists(folder / shard)) {
       refuse(index_path.string(), fmt::format("names the shard {}, which is not there", shard));
     }
     opened.add_file(folder / shard);

@@ -13,8 +13,8 @@ namespace {
 /// CUDA gives distances in milliseconds as fp32: after half a second they are good to 0.03 us.
 constexpr Nanoseconds kAnchorAge{500'000'000};
 constexpr std::size_t kEnoughWaits = 8;
-/// Clocks that are closer are brought together by `follow_clock` alone, without a jump.
-constexpr Nanoseconds kMostApart{20'000};
+/// Ends that are closer are brought together by `follow_clock` alone, without a jump back.
+constexpr Nanoseconds kMostLate{5'000};
 
 }  // namespace
 
@@ -135,9 +135,9 @@ LaneCompletion GpuLanes::wait(Submitted& submitted) {
 /// Nothing starts before it was recorded nor ends after it was waited for. This brings the clocks together again at
 /// once after a rest, in which they drifted apart unseen.
 void GpuLanes::keep_between(const GpuEvent& start, Nanoseconds recorded, const GpuEvent& end, Nanoseconds waited) {
-  const Nanoseconds early = recorded - time_of(start), late = time_of(end) - waited;
-  if (early > kMostApart) anchor_time_ += early;
-  if (late > kMostApart) anchor_time_ -= late;
+  anchor_time_ += std::max(Nanoseconds{0}, recorded - time_of(start));
+  const Nanoseconds late = time_of(end) - waited;
+  if (late > kMostLate) anchor_time_ -= late;
 }
 
 /// The device's clock and the host's drift apart by microseconds a second. An event was over when its wait ended, so of

@@ -174,6 +174,9 @@ void Session::Impl::open_appended() {
   if (system->foresees()) {
     throw ConfigError(found + "a system that knows all stored prefixes before the run; expected another one, or none");
   }
+  if (const Reordering* on = system->reordering(); on != nullptr && on->is_on()) {
+    throw ConfigError(found + "reorder.io offline, whose order no new segment has; expected reorder.io off, or none");
+  }
   if (options.max_in_flight > 1) {
     throw ConfigError(fmt::format("{}{} requests in flight; expected 1: a prompt may read what the one before appends",
                                   found, options.max_in_flight));

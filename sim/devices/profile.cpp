@@ -176,7 +176,7 @@ void refuse_unknown_parts(const JsonValue& model) {
 std::filesystem::path look_for_bundle(const std::string& wanted, const std::filesystem::path& folder) {
   const std::vector<std::string> shipped = shipped_profiles(folder);
   if (std::find(shipped.begin(), shipped.end(), wanted) != shipped.end()) return folder / wanted;
-  if (std::filesystem::exists(std::filesystem::path(wanted) / "model.json")) return wanted;
+  if (path_exists(std::filesystem::path(wanted) / "model.json")) return wanted;
   return {};
 }
 
@@ -368,7 +368,7 @@ std::vector<std::string> shipped_profiles(const std::filesystem::path& folder) {
   std::vector<std::string> names;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    if (std::filesystem::exists(entry.path() / "model.json")) names.push_back(entry.path().filename().string());
+    if (path_exists(entry.path() / "model.json")) names.push_back(entry.path().filename().string());
   }
   std::sort(names.begin(), names.end());
   return names;

@@ -6,6 +6,7 @@
 
 #include <fmt/ranges.h>
 
+#include "core/base/files.hpp"
 #include "core/base/nearest_name.hpp"
 #include "core/model/geometry.hpp"
 #include "sim/scenario/axes.hpp"
@@ -192,10 +193,10 @@ std::vector<double> read_slos(const JsonValue& root) {
 ModelGeometry read_model(const JsonValue& value, const ScenarioContext& context) {
   const std::string name = value.as_string();
   const std::filesystem::path shipped = context.models / (name + ".json");
-  if (std::filesystem::exists(shipped)) return read_model_config(shipped);
-  if (std::filesystem::exists(name)) {
-    return read_model_config(std::filesystem::is_directory(name) ? std::filesystem::path(name) / "config.json"
-                                                                 : std::filesystem::path(name));
+  if (path_exists(shipped)) return read_model_config(shipped);
+  if (path_exists(name)) {
+    return read_model_config(folder_exists(name) ? std::filesystem::path(name) / "config.json"
+                                                 : std::filesystem::path(name));
   }
   std::vector<std::string> known;
   std::error_code error;

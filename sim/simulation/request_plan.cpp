@@ -5,6 +5,7 @@
 
 #include <fmt/ranges.h>
 
+#include "core/base/files.hpp"
 #include "core/base/nearest_name.hpp"
 #include "core/base/random.hpp"
 #include "core/pipeline/identification.hpp"
@@ -315,7 +316,7 @@ std::filesystem::path SharedInputs::find_trace(const std::string& file, const st
   }
   for (const std::filesystem::path& candidate :
        {std::filesystem::path(file), std::filesystem::path(origin).parent_path() / file, context_.samples / file}) {
-    if (std::filesystem::exists(candidate)) return candidate;
+    if (path_exists(candidate)) return candidate;
   }
   throw ConfigError(fmt::format("{}: workload.file: no file \"{}\" here, beside the scenario, or in {}", origin, file,
                                 context_.samples.string()));

@@ -150,9 +150,9 @@ ResultSamples parse_result_samples(std::string_view text, const std::string& ori
 
 ResultSamples read_result_samples(const std::filesystem::path& folder, const SampleOptions& options) {
   const std::filesystem::path file = folder / "results.jsonl";
-  if (!std::filesystem::exists(file)) {
+  if (!path_exists(file)) {
     throw ConfigError(fmt::format("{}: no results.jsonl: {}", folder.string(),
-                                  std::filesystem::exists(folder / "journal.jsonl")
+                                  path_exists(folder / "journal.jsonl")
                                       ? "the run was interrupted; go on with --resume"
                                       : "expected a result folder of `reprefill sweep` or `reprefill compare`"));
   }

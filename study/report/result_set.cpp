@@ -70,9 +70,7 @@ void read_journal(const std::filesystem::path& file, ResultSet& result) {
   for (auto& [point, row] : rows) result.rows.push_back(std::move(row));
 }
 
-Json read_if_there(const std::filesystem::path& file) {
-  return std::filesystem::exists(file) ? read_json_file(file) : Json();
-}
+Json read_if_there(const std::filesystem::path& file) { return path_exists(file) ? read_json_file(file) : Json(); }
 
 const Json* find(const Json& row, std::initializer_list<const char*> path) {
   const Json* value = &row;
@@ -248,13 +246,13 @@ std::vector<Json> parse_rows(std::string_view text, const std::string& origin) {
 
 ResultSet read_result_set(const std::filesystem::path& folder) {
   ResultSet result{.folder = folder};
-  if (!std::filesystem::is_directory(folder)) {
+  if (!folder_exists(folder)) {
     throw ConfigError(fmt::format("{}: no such result folder", folder.string()));
   }
-  if (std::filesystem::exists(folder / "results.jsonl")) {
+  if (path_exists(folder / "results.jsonl")) {
     const std::filesystem::path file = folder / "results.jsonl";
     result.rows = parse_rows(read_whole_file(file, 0).text(), file.string());
-  } else if (std::filesystem::exists(folder / "journal.jsonl")) {
+  } else if (path_exists(folder / "journal.jsonl")) {
     result.finished = false;
     read_journal(folder / "journal.jsonl", result);
   } else {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/base/error.hpp"
+#include "core/base/files.hpp"
 #include "traces/workload/mooncake.hpp"
 #include "traces/workload/trace_readers.hpp"
 
@@ -37,7 +38,7 @@ const char* extension_in_folder(TraceFormat format) {
 /// The files that a path stands for, in order of name.
 std::vector<std::filesystem::path> files_of(const std::filesystem::path& path, TraceFormat format) {
   const char* extension = extension_in_folder(format);
-  if (!std::filesystem::is_directory(path) || extension == nullptr) return {path};
+  if (!folder_exists(path) || extension == nullptr) return {path};
   std::vector<std::filesystem::path> files;
   for (const auto& entry : std::filesystem::directory_iterator(path)) {
     if (without_gz(entry.path()).extension() == extension) files.push_back(entry.path());

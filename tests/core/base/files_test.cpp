@@ -95,5 +95,14 @@ TEST(WriteFileAtomically, AReaderNeverSeesHalfAFile) {
   }
 }
 
+TEST(PathExists, IsFalseForNamesThatCannotBe) {
+  const test_support::TemporaryFolder folder;
+  EXPECT_TRUE(path_exists(folder.path()));
+  EXPECT_TRUE(folder_exists(folder.path()));
+  EXPECT_FALSE(path_exists(folder / "none"));
+  EXPECT_FALSE(path_exists(folder / std::string(5000, 'x')));
+  EXPECT_FALSE(folder_exists(folder / std::string(5000, 'x')));
+}
+
 }  // namespace
 }  // namespace reprefill

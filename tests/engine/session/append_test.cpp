@@ -280,6 +280,8 @@ TEST_F(AppendedKv, IsRefusedByNameWhereItCannotBe) {
   expect_refused({.name = "resident", .system = "resident"}, 1, "resident");
   expect_refused({.name = "oracle", .system = "oracle"}, 1, "before the run");
   expect_refused(kAttentionStore, 2, "2 requests in flight");
+  expect_refused({.name = "reordered", .system = "impress", .params = {{"reorder", {{"io", "offline"}}}}}, 1,
+                 "reorder.io offline");
 }
 
 }  // namespace
