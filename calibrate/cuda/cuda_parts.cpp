@@ -5,7 +5,6 @@
 #include "calibrate/fit/fit_line.hpp"
 #include "calibrate/fit/fit_operations.hpp"
 #include "calibrate/part_writer.hpp"
-#include "calibrate/session/driver_cells.hpp"
 
 namespace reprefill::calibrate {
 namespace {
@@ -23,21 +22,12 @@ Json operations_json(const OperationFit& fit, const ModelSource& source) {
   return json;
 }
 
-constexpr std::size_t kSelect = 5;  // of the `driver` cells' metrics
-
-/// Beside the fixed part, which is that of 512 scores: from sessions that score every token for each KV head.
-double select_per_score(const Plan& plan, const std::vector<Measured>& cells) {
-  for (const ModelSource& model : plan.models) {
-    const auto cell = std::ranges::find_if(cells, [&](const Measured& c) {
-      return c.spec.quantity == "driver" && c.spec.shape.at("model") == model.geometry.name &&
-             c.spec.shape.at("system") == "as_h2o";
-    });
-    if (cell == cells.end()) continue;
-    const double few = must(median_of(cells, "select", 0, "candidates", 512), "select");
-    const double scores = static_cast<double>(probe_prefix_tokens(model.geometry)) * model.geometry.num_kv_heads;
-    return std::max(0.0, median(cell->of(kSelect)) - few) / scores;
-  }
-  return 0;
+/// Beside the fixed part, which is that of 512 scores.
+double select_per_score(const std::vector<Measured>& cells) {
+  const auto cell = std::ranges::find(cells, "select_scores", [](const Measured& c) { return c.spec.quantity; });
+  REPREFILL_CHECK(cell != cells.end(), "select_scores was not measured");
+  const double few = must(median_of(cells, "select", 0, "candidates", 512), "select");
+  return std::max(0.0, median(cell->of()) - few) / cell->spec.shape.at("scores").get<double>();
 }
 
 }  // namespace
@@ -64,8 +54,7 @@ Json cuda_gpu_part(const Plan& plan, const Measurements& m, std::vector<FitRepor
   part.set("select_overhead_ns", whole(must(median_of(m.cells, "select", 0, "candidates", 512), "select")),
            "measured: 5 % of 512 candidates, on the host");
   part.set("residual_sigma", roofline.residual_sigma, "measured: samples of attend around their medians");
-  part.set("select_per_score_ns", select_per_score(plan, m.cells),
-           "measured: as_h2o in sessions, less 512 scores; 0: no model has room for a probe");
+  part.set("select_per_score_ns", select_per_score(m.cells), "measured: many scores on the host, less those of 512");
   Json json = part.take();
   for (std::size_t i = 0; i < operations.size(); ++i) {
     json["operations"].push_back(operations_json(operations[i], plan.models[i]));

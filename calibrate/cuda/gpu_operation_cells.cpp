@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::uint32_t kPageTokens = 16;  // the pages and units of contiguous_kv's chunks
 constexpr std::uint32_t kTypicalQueries = 64, kTypicalKeys = 2048;
+constexpr std::size_t kManyScores = 16384;
 
 /// A guess for the plan and the time left: what a data-centre GPU does.
 double expected_walk_s(const ModelGeometry& geometry, std::uint32_t queries, std::uint32_t keys) {
@@ -215,6 +216,21 @@ double GpuLayerWalk::turnaround_ns() {
   return std::max(0.0, static_cast<double>((decided.end - times.back().end).value) - steady);
 }
 
+/// Fresh each time: a choice that was made before is one that the branch predictor knows.
+double GpuLayerWalk::select_ns(std::size_t num_scores) {
+  constexpr int kGroups = 4;
+  pipeline::Scores scores;
+  scores.num_groups = kGroups;
+  scores.num_units = num_scores / kGroups;
+  RandomStream random(9, num_selections_++, "calibrate/scores");
+  for (std::size_t i = 0; i < scores.num_units * kGroups; ++i) {
+    scores.values.push_back(static_cast<float>(random.uniform()));
+  }
+  const pipeline::SelectionRule rule{.mode = pipeline::SelectionMode::top_k_per_group,
+                                     .k = divide_rounding_up<std::uint64_t>(scores.num_units, 10)};
+  return driver_.run(Step{.lane = StepLane::host, .work = [&] { pipeline::select_units(scores, rule); }}).service_ns();
+}
+
 double GpuLayerWalk::request_overhead_ns() {
   const double steady = walk(kTypicalQueries, 0).project_ns;
   const StepTimes arrival = driver_.run(Step{.lane = StepLane::host});
@@ -253,6 +269,12 @@ std::vector<std::unique_ptr<Cell>> gpu_operation_cells(const OperationGrid& grid
   add("operation_gap", [](GpuLayerWalk& w) { return w.walk(kTypicalQueries, 0).gap_ns; });
   add("turnaround", [](GpuLayerWalk& w) { return w.turnaround_ns(); });
   add("request_overhead", [](GpuLayerWalk& w) { return w.request_overhead_ns(); });
+  CellSpec select{.id = "select_scores/" + geometry.name,
+                  .quantity = "select_scores",
+                  .shape = {{"model", geometry.name}, {"scores", kManyScores}},
+                  .expected_s = 0.001};
+  cells.push_back(std::make_unique<WalkCell>(
+      walk, [](GpuLayerWalk& w) { return w.select_ns(kManyScores); }, std::move(select)));
   return cells;
 }
 

@@ -38,6 +38,8 @@ class GpuLayerWalk {
   /// less an attend that runs behind others. Completion, a thread for the selection, submission; and while the host has
   /// no lead, the attend waits for its launches.
   double turnaround_ns();
+  /// A choice from `num_scores` fresh ones in four groups, on the host's thread.
+  double select_ns(std::size_t num_scores);
   /// What a request takes beside its operations: three host tasks and their threads, the sequence's memory, the first
   /// projection without a lead of the host, and the completion of the last operation.
   double request_overhead_ns();
@@ -61,6 +63,7 @@ class GpuLayerWalk {
   std::uint32_t most_keys_;
   std::vector<int> probe_heads_;
   std::vector<StoredLayer> layers_;
+  std::uint64_t num_selections_ = 0;
   std::shared_ptr<std::byte> scores_;  // pinned
 };
 
@@ -68,6 +71,7 @@ class GpuLayerWalk {
 ///   operation_gap     {model}  ns
 ///   turnaround        {model}  ns
 ///   request_overhead  {model}  ns
+///   select_scores     {model, scores}  ns
 std::vector<std::unique_ptr<Cell>> gpu_operation_cells(const OperationGrid& grid, const ModelGeometry& geometry,
                                                        GpuLayerWalk* walk);
 

@@ -23,7 +23,7 @@ std::vector<std::int32_t> ids_of(const ModelGeometry& geometry, std::uint32_t st
 
 /// Lane times of one request's compute.
 struct Handling {
-  std::vector<double> start_ns, notice_ns, select_ns;
+  std::vector<double> start_ns, notice_ns;
 
   void add(std::span<const record::Span> spans) {
     std::map<int, Nanoseconds> attended;
@@ -31,9 +31,6 @@ struct Handling {
       if (span.operation == record::Operation::attend) attended[span.layer_idx] = span.end;
     }
     for (const record::Span& span : spans) {
-      if (span.operation == record::Operation::select) {
-        select_ns.push_back(static_cast<double>((span.end - span.start).value));
-      }
       if (span.operation != record::Operation::project && span.operation != record::Operation::attend) continue;
       start_ns.push_back(static_cast<double>((span.start - span.ready).value));
       // A projection waits for the attention before it alone; issued before that ended, it tells when the end was
@@ -70,7 +67,7 @@ class DriverCell final : public Cell {
       prompts.back().ids.insert(prompts.back().ids.end(), suffix.begin(), suffix.end());
     }
     Handling handling;
-    Sample sample{.values = {0, 0, 0, 0, 0, 0}};
+    Sample sample{.values = {0, 0, 0, 0, 0}};
     const auto share = 1 / static_cast<double>(prompts.size());
     engine::SessionCallbacks callbacks;
     callbacks.on_outcome = [&](const engine::RequestOutcome& outcome) {
@@ -84,7 +81,6 @@ class DriverCell final : public Cell {
     session_->serve(prompts, callbacks);
     sample.values[3] = median(handling.start_ns);
     sample.values[4] = handling.notice_ns.empty() ? 0 : median(handling.notice_ns);
-    sample.values[5] = handling.select_ns.empty() ? 0 : median(handling.select_ns);
     return sample;
   }
   void finish() override { session_.reset(); }
@@ -142,13 +138,13 @@ std::vector<std::unique_ptr<Cell>> driver_cells(const ModelGeometry& geometry, c
   };
   const std::vector<Probe> probes = {{"resident", 0.5},       {"attention_store", nullptr},
                                      {"contiguous_kv", 0.05}, {"contiguous_kv", 0.5},
-                                     {"impress", 0.5},        {"as_h2o", 0.25}};
+                                     {"impress", 0.5},        {"as_h2o", 0.5}};
   for (const Probe& probe : probes) {
     CellSpec spec{.id = fmt::format("driver/{}/{}{}", geometry.name, probe.system,
                                     probe.budget.is_null() ? "" : fmt::format("/budget={}", probe.budget.dump())),
                   .quantity = "driver",
                   .shape = {{"model", geometry.name}, {"system", probe.system}, {"budget", probe.budget}},
-                  .metrics = {"busy_ns", "operations", "pieces", "start_ns", "notice_ns", "select_ns"},
+                  .metrics = {"busy_ns", "operations", "pieces", "start_ns", "notice_ns"},
                   .expected_s = 0.1};
     cells.push_back(std::make_unique<DriverCell>(parts, std::move(spec)));
   }
