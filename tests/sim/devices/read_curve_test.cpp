@@ -100,6 +100,10 @@ TEST_F(BundleTest, TheDriversCostsAreReadAndResolvedAndADatasheetHasNone) {
   const Profile profile = read(measured);
   EXPECT_EQ(profile.host.driver, (DriverCosts{Nanoseconds{1}, Nanoseconds{2}, Nanoseconds{3}, Nanoseconds{4}}));
   EXPECT_EQ(profile.resolved["host"]["driver"]["notice_ns"], 4);
+  EXPECT_FALSE(profile.host.driver.streams);
+  model["host"]["driver"]["streams"] = true;
+  EXPECT_TRUE(read(measured).host.driver.streams);
+  EXPECT_EQ(read(measured).resolved["host"]["driver"]["streams"], true);
   model["host"]["driver"]["notice_ns"] = -1;
   EXPECT_THROW(read(measured), ConfigError);
 }

@@ -75,6 +75,34 @@ TEST_F(Driver, PiecesTakeItsTimeAndAnEndIsHeardOfWhenItHasFinishedIssuing) {
   EXPECT_EQ(span_of(2).ready.value, issued);
 }
 
+TEST_F(Driver, OperationsInStreamsBeginWhenThoseBeforeThemEndThoughItIsBusy) {
+  profile_.host.driver.start = Nanoseconds{0};
+  profile_.host.driver.streams = true;
+  open();
+  const Op first = machine().project({.layer_idx = 0}, {.first = 0, .count = 8}, {});
+  machine().project({.layer_idx = 1}, {.first = 0, .count = 8}, first);
+  PieceList pieces;  // which it issues until long after that
+  for (std::uint32_t i = 0; i < 100'000; ++i) {
+    pieces.add(PieceKey::make(SegmentId{0}, 3, PieceKind::key_value, i % 40), Bytes{16});
+  }
+  pieces.bytes = Bytes{0};
+  machine().copy({.layer_idx = 2}, pieces, CopyRoute::staging_to_gpu_prefetch, {});
+  run();
+  EXPECT_EQ(span_of(0).start.value, kOperation);
+  EXPECT_EQ(span_of(1).start, span_of(0).end);
+  EXPECT_EQ(span_of(2).start.value, 3 * kOperation + 100'000 * kPiece) << "not before it was issued";
+}
+
+TEST_F(Driver, HostWorkIsHeardOfAtOnceBesideStreamsButNotWhileTheDriverIsBusy) {
+  profile_.host.driver.start = Nanoseconds{0};
+  profile_.host.driver.streams = true;
+  open();
+  const Op first = machine().host({.layer_idx = 0}, {.kind = HostTaskKind::wait, .count = 5'000}, {});
+  machine().project({.layer_idx = 1}, {.first = 0, .count = 8}, first);
+  run();
+  EXPECT_EQ(span_of(1).ready, span_of(0).end);
+}
+
 TEST_F(Driver, WithoutCostsOperationsBeginAtOnce) {
   profile_.host.driver = {};
   open();
