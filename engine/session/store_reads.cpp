@@ -108,6 +108,8 @@ class SegmentReads final : public StoreReads {
   }
 
   std::span<const std::uint32_t> token_places(SegmentId segment, int layer_idx) override {
+    // A file in the tokens' own order may still be on its way: it is opened for its first read, which waits for it.
+    if (!options_.store->manifest().layouts[options_.layout_idx].permutation) return {};
     const TokenOrders& orders = open(segment).orders;
     return orders.empty() ? std::span<const std::uint32_t>{} : orders[static_cast<std::size_t>(layer_idx)].place_of();
   }

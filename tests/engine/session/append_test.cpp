@@ -271,7 +271,9 @@ TEST_F(AppendedKv, ThatCannotBeWrittenEndsTheSessionWithTheFilesName) {
 
 TEST_F(AppendedKv, IsRefusedByNameWhereItCannotBe) {
   const auto expect_refused = [&](const Variant& variant, int in_flight, const char* text) {
-    const EmptyStore store(small_->model, variant, PathKind::direct);
+    Variant stored = variant;
+    stored.params.erase("reorder");
+    const EmptyStore store(small_->model, stored, PathKind::direct);
     SessionOptions options = options_for(variant, Append::suffix);
     options.max_in_flight = in_flight;
     EXPECT_THAT([&] { Session(small_->model, &*store, options); },
