@@ -187,7 +187,7 @@ def impress_lines(sweeps):
     lines.append(Line("read amplification", 2.2, "secondary", both(lambda path: mean_metric(ttft.where(label="impress", software_path=path, budget=0.25), "efficiency__amplification_payload")),
                       "2.2 in layers that do not fall back is an input (impress-opt); those that do lower the mean"))
     lines.append(Line("chunks touched without reordering, over those with it", 1.2, "secondary", both(lambda path: fewer_chunks(reordering, path)),
-                      "figure impress-figure20" if reordering.rows else "not run"))
+                      "figure impress-figure20: with the generated importance reordering costs chunks; likely since what it keeps lies in runs, which an order by the mean of four requests takes apart" if reordering.rows else "not run"))
     keys = both(lambda path: exponent_ratio(sweeps["impress-similarity"], path))
     lines.append(Line("keys and values read, one end of the exponent over the other", 4, "secondary, of keys, PIQA", keys, "exponents 0.2 to 1.4; where theirs end is unknown"))
     for quantity, why in (("P99 TTFT, RTE + OPT-30B: 3.9 / 9.3 / 6.6 / 5.9 / 2.95 s", "needs the paper's arrivals, which are unknown (an AS slower than recompute suggests a queue)"),
