@@ -74,11 +74,22 @@ std::byte* UploadRing::begin(Bytes size) {
 }
 
 std::byte* UploadRing::send() {
+  note_use();
   Slot& slot = slots_[next_];
+  gpu_.copy(slot.device.data(), slot.host.data(), size_, copies_);
+  slot.sent = gpu_.record(copies_);
+  gpu_.wait(stream_, *slot.sent);
   next_ = (next_ + 1) % kNumSlots;
-  gpu_.copy(slot.device.data(), slot.host.data(), size_, stream_);
-  slot.sent = gpu_.record(stream_);
   return slot.device.data();
+}
+
+/// At the beginning of a quarter: the one before the last has been used by what is submitted by now, and copies into
+/// this one wait for what used it a round ago.
+void UploadRing::note_use() {
+  if (next_ % kQuarterSlots != 0) return;
+  const std::size_t quarter = next_ / kQuarterSlots;
+  used_[(quarter + 2) % 4] = gpu_.record(stream_);
+  if (used_[quarter]) gpu_.wait(copies_, *used_[quarter]);
 }
 
 }  // namespace reprefill::engine

@@ -1,6 +1,7 @@
 // Memory and streams of a GPU that go back to it when they are let go.
 #pragma once
 
+#include <array>
 #include <map>
 #include <mutex>
 #include <span>
@@ -109,26 +110,32 @@ class GpuBlockCache {
   std::vector<PinnedArray> pinned_;
 };
 
-/// Small arrays on their way to the device: written on the host, copied in the order of one stream, used by what is
-/// submitted to that stream before many more follow. One thread.
+/// Small arrays on their way to the device: written on the host, copied on a stream of their own, so that no kernel waits
+/// for the copy engine once they are there; used by what is submitted to `stream` before a quarter of the slots follow.
+/// One thread.
 class UploadRing {
  public:
-  UploadRing(Gpu& gpu, cudaStream_t stream) : gpu_(gpu), stream_(stream), slots_(kNumSlots) {}
+  UploadRing(Gpu& gpu, cudaStream_t stream) : gpu_(gpu), stream_(stream), copies_(gpu), slots_(kNumSlots) {}
 
   /// Host memory to fill; `send` copies it and gives its place on the device.
   std::byte* begin(Bytes size);
   std::byte* send();
 
  private:
-  static constexpr std::size_t kNumSlots = 64;
+  static constexpr std::size_t kQuarterSlots = 16;
+  static constexpr std::size_t kNumSlots = 4 * kQuarterSlots;
   struct Slot {
     PinnedArray host;
     GpuArray<std::byte> device;
     GpuEventRef sent;
   };
+  void note_use();
+
   Gpu& gpu_;
   cudaStream_t stream_;
+  GpuStream copies_;
   std::vector<Slot> slots_;
+  std::array<GpuEventRef, 4> used_;  // after the last use of what a quarter of the slots held
   std::size_t next_ = 0;
   Bytes size_;
 };
