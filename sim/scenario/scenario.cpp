@@ -1,6 +1,7 @@
 #include "sim/scenario/scenario.hpp"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -54,14 +55,26 @@ class Reader {
   void apply(const Override& override);
   std::vector<SystemSpec> read_systems() const;
   void refuse_unknown_axes() const;
+  std::vector<AxisSetting> settings_of(const std::vector<AxisGroup>& groups) const;
   void add_points(Scenario& scenario, const SystemSpec& system, const AxisSetting& shared, std::size_t group);
-  Point resolve_point(const SystemSpec& system, const Json& scenario_json, const Json& params) const;
+  Point resolve_point(const SystemSpec& system, const Json& scenario_json, const Json& params);
 
   Json json_;
   std::string origin_;
   const ScenarioContext& context_;
   std::vector<AxisGroup> groups_;
+  // By the scenario's text for each. Thousands of points share a few, and each is files to find, read and check.
+  std::map<std::string, ModelGeometry> models_;
+  std::map<std::string, Profile> profiles_;
 };
+
+/// The value of `key` in `known`, from `make` where it is not there yet.
+template <typename Value, typename Make>
+const Value& read_once(std::map<std::string, Value>& known, const JsonValue& key, Make make) {
+  const std::string text = key.json().dump(-1, ' ', false, Json::error_handler_t::replace);
+  const auto found = known.find(text);
+  return found != known.end() ? found->second : known.emplace(text, make(key)).first->second;
+}
 
 void Reader::apply(const Override& override) {
   const std::string& path = override.path;
@@ -239,7 +252,7 @@ void check_point(const Point& point, const JsonValue& params) {
   }
 }
 
-Point Reader::resolve_point(const SystemSpec& system, const Json& scenario_json, const Json& params) const {
+Point Reader::resolve_point(const SystemSpec& system, const Json& scenario_json, const Json& params) {
   const JsonValue root(scenario_json, origin_);
   Point point;
   point.system = system.entry->name;
@@ -248,13 +261,14 @@ Point Reader::resolve_point(const SystemSpec& system, const Json& scenario_json,
   if (!root.has("model")) root.fail("model is missing: a shipped model such as \"qwen2.5-7b\" or a config.json");
   if (!root.has("profile")) root.fail("profile is missing: a shipped profile such as \"a800-990pro\" or its parts");
   if (!root.has("workload")) root.fail("workload is missing: {\"kind\": \"prefix_pool\" or \"trace\", ...}");
-  point.geometry = read_model(root.key("model"), context_);
+  point.geometry = read_once(models_, root.key("model"), [&](const JsonValue& v) { return read_model(v, context_); });
   if (root.has("kv_element_bytes")) {
     point.geometry.kv_element_bytes = static_cast<int>(root.key("kv_element_bytes").as_integer(1, 2, "bytes"));
   }
   if (root.has("weights")) weights_params().read(root.key("weights"), point.weights);
   if (point.weights.bytes_per_param) point.geometry.weight_element_bytes = *point.weights.bytes_per_param;
-  point.profile = read_profile(root.key("profile"), context_.profiles);
+  point.profile = read_once(profiles_, root.key("profile"),
+                            [&](const JsonValue& value) { return read_profile(value, context_.profiles); });
   point.path = read_path(root);
   point.workload = read_workload(root.key("workload"));
   point.importance = read_importance(root);
@@ -295,6 +309,16 @@ Point Reader::resolve_point(const SystemSpec& system, const Json& scenario_json,
   return point;
 }
 
+/// Refused before they are made: six axes of 20 values would take more memory than there is.
+std::vector<AxisSetting> Reader::settings_of(const std::vector<AxisGroup>& groups) const {
+  std::size_t count = 1;
+  for (const AxisGroup& group : groups) {
+    count *= std::max<std::size_t>(1, group.num_steps());
+    if (count > kMaxPoints) root().fail(fmt::format("more than {} points", kMaxPoints));
+  }
+  return all_settings(groups);
+}
+
 /// Every setting of the axes that this system declares; the others collapse to one row.
 void Reader::add_points(Scenario& scenario, const SystemSpec& system, const AxisSetting& shared, std::size_t group) {
   std::vector<AxisGroup> own;
@@ -318,7 +342,7 @@ void Reader::add_points(Scenario& scenario, const SystemSpec& system, const Axis
   for (const auto& [path, value] : shared) set_path(scenario_json, path, value);
   const JsonValue root(scenario_json, origin_);
   const std::int64_t repeats = root.has("repeats") ? root.key("repeats").as_integer(1, 100'000, "replicas") : 1;
-  for (const AxisSetting& setting : all_settings(own)) {
+  for (const AxisSetting& setting : settings_of(own)) {
     Json params = system.params;
     for (const auto& [path, value] : setting) set_path(params, path, value);
     Point point = resolve_point(system, scenario_json, params);
@@ -372,7 +396,7 @@ Scenario Reader::read(const std::vector<Override>& overrides) {
     }
   }
   std::size_t group = 0;
-  for (const AxisSetting& setting : all_settings(shared)) {
+  for (const AxisSetting& setting : settings_of(shared)) {
     for (const SystemSpec& system : systems) add_points(scenario, system, setting, group);
     ++group;
   }

@@ -15,6 +15,11 @@ namespace {
 constexpr std::string_view kUtf8ByteOrderMark = "\xEF\xBB\xBF";
 constexpr std::size_t kPieceBytes = std::size_t{1} << 18;
 
+/// A byte more than is left, so that the end is seen without a larger buffer.
+std::size_t piece_bytes(const ByteSource& bytes) {
+  return bytes.most_bytes_left() < kPieceBytes ? bytes.most_bytes_left() + 1 : kPieceBytes;
+}
+
 class FileBytes final : public ByteSource {
  public:
   explicit FileBytes(const std::filesystem::path& path) : file_(path) {}
@@ -33,6 +38,7 @@ class TextBytes final : public ByteSource {
     left_.remove_prefix(size);
     return size;
   }
+  std::size_t most_bytes_left() const override { return left_.size(); }
 
  private:
   std::string_view left_;
@@ -41,7 +47,7 @@ class TextBytes final : public ByteSource {
 class GzipBytes final : public ByteSource {
  public:
   GzipBytes(std::unique_ptr<ByteSource> packed, std::string origin)
-      : packed_(std::move(packed)), origin_(std::move(origin)), input_(kPieceBytes) {
+      : packed_(std::move(packed)), origin_(std::move(origin)), input_(piece_bytes(*packed_)) {
     constexpr int kGzipOnly = 16 + MAX_WBITS;
     if (inflateInit2(&stream_, kGzipOnly) != Z_OK) throw MachineError("inflateInit2: out of memory");
   }
@@ -117,7 +123,7 @@ std::filesystem::path without_gz(const std::filesystem::path& path) {
 }
 
 LineReader::LineReader(std::unique_ptr<ByteSource> bytes, std::string origin, std::size_t padding)
-    : bytes_(std::move(bytes)), origin_(std::move(origin)), padding_(padding), buffer_(kPieceBytes + padding) {
+    : bytes_(std::move(bytes)), origin_(std::move(origin)), padding_(padding), buffer_(piece_bytes(*bytes_) + padding) {
   while (end_ < kUtf8ByteOrderMark.size() && !source_ended_) fill();
   if (std::string_view(buffer_.data(), end_).starts_with(kUtf8ByteOrderMark)) begin_ = kUtf8ByteOrderMark.size();
 }
@@ -164,7 +170,8 @@ std::optional<std::string_view> LineReader::next() {
 }
 
 std::vector<char> read_all(ByteSource& bytes, std::string_view origin, std::size_t max_bytes, std::size_t padding) {
-  std::vector<char> text(kPieceBytes + padding);
+  constexpr std::size_t kFirstBytes = std::size_t{1} << 14;  // grows from there
+  std::vector<char> text(std::min(piece_bytes(bytes), kFirstBytes) + padding);
   std::size_t size = 0;
   while (true) {
     if (size > max_bytes) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +19,8 @@ class ByteSource {
   virtual ~ByteSource() = default;
   /// At least one byte unless the source ends here.
   virtual std::size_t read(char* to, std::size_t capacity) = 0;
+  /// No more than this is left; readers set aside no more memory than that.
+  virtual std::size_t most_bytes_left() const { return std::numeric_limits<std::size_t>::max(); }
 };
 
 /// A file; one whose name ends in .gz is unpacked. Throws ConfigError where it cannot be read or is damaged.

@@ -1,4 +1,7 @@
-// The fuzz target, run on changed tokenizers and texts.
+// The fuzz target, run on its corpus, on changed tokenizers and on texts.
+#include <filesystem>
+
+#include "core/base/files.hpp"
 #include "tests/engine/tokenizer/tokenizer_fixture.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
@@ -10,6 +13,16 @@ using namespace test_support;
 
 void run(const std::string& text) {
   EXPECT_EQ(LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(text.data()), text.size()), 0);
+}
+
+TEST(TokenizerFuzz, SurvivesItsCorpus) {
+  int count = 0;
+  for (const auto& file :
+       std::filesystem::directory_iterator(test_support::source_folder() / "tests/fuzz/corpus/tokenizer")) {
+    run(std::string(read_whole_file(file.path(), 0).text()));
+    ++count;
+  }
+  EXPECT_GE(count, 6);
 }
 
 TEST(TokenizerFuzz, SurvivesRandomChangesOfATokenizer) {

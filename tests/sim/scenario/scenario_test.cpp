@@ -100,6 +100,30 @@ TEST(Scenario, ReplicasShareEverythingButTheirNumber) {
   EXPECT_EQ(first, second);
 }
 
+TEST(Scenario, RefusesTooManySettingsBeforeItMakesThem) {
+  Json json = base();
+  Json many = Json::array();  // five axes of them are more settings than any memory holds
+  for (int value = 1; value <= 500; ++value) many.push_back(value);
+  const auto expect_refusal = [&] {
+    try {
+      read(json);
+      FAIL();
+    } catch (const ConfigError& error) {
+      EXPECT_STREQ(error.what(), "test.json: more than 1000000 points");
+    }
+  };
+  for (const char* key : {"seed", "mass_requests", "range_replicas", "store_block_tokens", "repeats"}) {
+    json["axes"][key] = many;
+  }
+  expect_refusal();
+  json.erase("axes");
+  json["systems"][1] = {{"name", "contiguous_kv"}, {"axes", Json::object()}};
+  for (const char* key : {"chunk_tokens", "period_layers", "subperiod_layers", "budget", "gpu_cache_bytes"}) {
+    json["systems"][1]["axes"][key] = many;
+  }
+  expect_refusal();
+}
+
 TEST(SetPath, ReplacesTheOtherFormOfADimensionalKey) {
   Json json = {{"gpu_cache_bytes", 5}};
   set_path(json, "gpu_cache", "1 GB");

@@ -56,6 +56,14 @@ TEST(LineReader, KeepsEmptyLinesAndALastLineWithoutEnd) {
   EXPECT_THAT(lines_of(bytes_of("\n")), ElementsAre(""));
 }
 
+TEST(BytesOf, KnowsWhatIsLeft) {
+  const auto bytes = bytes_of("abc");
+  EXPECT_EQ(bytes->most_bytes_left(), 3u);
+  char two[2];
+  EXPECT_EQ(bytes->read(two, 2), 2u);
+  EXPECT_EQ(bytes->most_bytes_left(), 1u);
+}
+
 TEST(LineReader, SkipsAByteOrderMarkInFrontOnlyEvenWhenItComesByteByByte) {
   EXPECT_THAT(lines_of(std::make_unique<TrickleBytes>("\xEF\xBB\xBFx\n\xEF\xBB\xBFy", 1)),
               ElementsAre("x", "\xEF\xBB\xBFy"));
