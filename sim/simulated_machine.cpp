@@ -146,18 +146,19 @@ class SimulatedMachine::Score final : public ScoreResult, public Work, public La
   void run() override { machine->gpu_.enqueue(*this, Activity::attention, duration); }
   void on_lane_start() override { begin_service(); }
   void on_lane_done() override {
-    const traces::ImportanceSource& importance = *machine->options_.importance;
-    scores.num_groups = importance.num_groups(spec.grouping);
-    scores.num_units = traces::num_units(request->stored_prefix, static_cast<int>(spec.unit_tokens));
-    scores.values.resize(static_cast<std::size_t>(scores.num_groups) * scores.num_units);
-    importance.unit_scores({.request = request->importance_id,
-                            .task = request->task,
-                            .prefix = request->stored_prefix,
-                            .layer_idx = context().layer_idx,
-                            .grouping = spec.grouping,
-                            .digest = spec.digest},
-                           static_cast<int>(spec.unit_tokens), scores.values);
+    if (!spec.only_for_selection) draw_scores(question({}), scores);
     machine->finish(*this, *this);
+  }
+  SelectionQuestion question(const SelectionRule& rule) const {
+    return {.importance = machine->options_.importance,
+            .query = {.request = request->importance_id,
+                      .task = request->task,
+                      .prefix = request->stored_prefix,
+                      .layer_idx = context().layer_idx,
+                      .grouping = spec.grouping,
+                      .digest = spec.digest},
+            .unit_tokens = static_cast<int>(spec.unit_tokens),
+            .rule = rule};
   }
 };
 
@@ -190,7 +191,7 @@ class SimulatedMachine::Select final : public SelectResult, public Work, public 
   void on_lane_start() override { begin_service(); }
   void on_lane_done() override { machine->simulation_.schedule(*this, machine->simulation_.now() + to_host); }
   void fire() override {
-    selection = std::make_shared<const Selection>(select_units(scores->scores, rule));
+    selection = machine->chosen(static_cast<const Score&>(*scores), rule);
     scores = nullptr;
     machine->finish(*this, *this);
   }
@@ -512,6 +513,12 @@ Nanoseconds SimulatedMachine::score_on_host(const Request& request, const ScoreS
   const double flops = costs_.score(own, rows, heads, geometry.num_kv_heads).flops / 2;
   return link.copy_latency * 3 + transfer_time(moved, link.copy_bandwidth) +
          nanoseconds_from_seconds(flops / options_.path->host_scoring_rate.value);
+}
+
+std::shared_ptr<const Selection> SimulatedMachine::chosen(const Score& scored, const SelectionRule& rule) const {
+  if (!scored.spec.only_for_selection) return std::make_shared<const Selection>(select_units(scored.scores, rule));
+  if (options_.selections != nullptr) return options_.selections->choose(scored.question(rule));
+  return std::make_shared<const Selection>(choose(scored.question(rule)));
 }
 
 ScoreOp SimulatedMachine::score(OpContext context, const Request& request, const ScoreSpec& spec, const Deps& deps) {
