@@ -120,6 +120,12 @@ Nanoseconds SimulatedMachine::score_on_host(const Request& request, const ScoreS
          nanoseconds_from_seconds(flops / options_.path->host_scoring_rate.value);
 }
 
+std::shared_ptr<const Selection> SimulatedMachine::chosen(const Score& scored, const SelectionRule& rule) const {
+  if (!scored.spec.only_for_selection) return std::make_shared<const Selection>(select_units(scored.scores, rule));
+  if (options_.selections != nullptr) return options_.selections->choose(scored.question(rule));
+  return std::make_shared<const Selection>(choose(scored.question(rule)));
+}
+
 ScoreOp SimulatedMachine::score(OpContext context, const Request& request, const ScoreSpec& spec, const Deps& deps) {
   auto op = make_op<Score>(OpKind::score, context, record::Operation::score, record::Resource::scoring);
   op->request = &request;

@@ -16,6 +16,7 @@
 #include "sim/devices/lanes.hpp"
 #include "sim/devices/operation_model.hpp"
 #include "sim/devices/ssd.hpp"
+#include "sim/shared_selections.hpp"
 
 namespace reprefill::sim {
 
@@ -32,6 +33,7 @@ struct SimulatedMachineOptions {
   const Profile* profile = nullptr;
   const pipeline::SoftwarePath* path = nullptr;
   const traces::ImportanceSource* importance = nullptr;
+  SharedSelections* selections = nullptr;             // with runs that serve the same requests; null: none
   const layout::StoreLayout* store_layout = nullptr;  // null: the system stores nothing
   std::function<std::uint32_t(SegmentId)> segment_tokens;
   Bytes staging{std::uint64_t{1} << 60};
@@ -105,6 +107,7 @@ class SimulatedMachine final : public pipeline::MachineCore {
   void begin_decode_step();
   void end_decode_step();
   Nanoseconds decode_step_time() const;
+  std::shared_ptr<const pipeline::Selection> chosen(const Score& scored, const pipeline::SelectionRule& rule) const;
   Nanoseconds score_on_host(const pipeline::Request& request, const pipeline::ScoreSpec& spec) const;
   void begin_read(Read& read);
   void drop(Read& read);

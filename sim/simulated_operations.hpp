@@ -145,18 +145,19 @@ class SimulatedMachine::Score final : public pipeline::ScoreResult, public Work,
   void run() override { machine->gpu_.enqueue(*this, Activity::attention, duration); }
   void on_lane_start() override { begin_service(); }
   void on_lane_done() override {
-    const traces::ImportanceSource& importance = *machine->options_.importance;
-    scores.num_groups = importance.num_groups(spec.grouping);
-    scores.num_units = traces::num_units(request->stored_prefix, static_cast<int>(spec.unit_tokens));
-    scores.values.resize(static_cast<std::size_t>(scores.num_groups) * scores.num_units);
-    importance.unit_scores({.request = request->importance_id,
-                            .task = request->task,
-                            .prefix = request->stored_prefix,
-                            .layer_idx = context().layer_idx,
-                            .grouping = spec.grouping,
-                            .digest = spec.digest},
-                           static_cast<int>(spec.unit_tokens), scores.values);
+    if (!spec.only_for_selection) draw_scores(question({}), scores);
     machine->finish(*this, *this);
+  }
+  SelectionQuestion question(const pipeline::SelectionRule& rule) const {
+    return {.importance = machine->options_.importance,
+            .query = {.request = request->importance_id,
+                      .task = request->task,
+                      .prefix = request->stored_prefix,
+                      .layer_idx = context().layer_idx,
+                      .grouping = spec.grouping,
+                      .digest = spec.digest},
+            .unit_tokens = static_cast<int>(spec.unit_tokens),
+            .rule = rule};
   }
 };
 
@@ -189,7 +190,7 @@ class SimulatedMachine::Select final : public pipeline::SelectResult, public Wor
   void on_lane_start() override { begin_service(); }
   void on_lane_done() override { machine->simulation_.schedule(*this, machine->simulation_.now() + to_host); }
   void fire() override {
-    selection = std::make_shared<const pipeline::Selection>(pipeline::select_units(scores->scores, rule));
+    selection = machine->chosen(static_cast<const Score&>(*scores), rule);
     scores = nullptr;
     machine->finish(*this, *this);
   }

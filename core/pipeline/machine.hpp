@@ -66,6 +66,7 @@ struct ScoreSpec {
   KeyDigest digest = KeyDigest::none;  // read instead of keys; of chunks of `unit_tokens`
   bool runs_on_host = false;           // for want of a kernel: queries and digest are brought to the host's memory
   bool repeats_projection = false;     // the prototype computes the queries again for scoring (semantics 2)
+  bool only_for_selection = false;     // nobody but `select` reads the scores: a machine need not hand them out
 };
 
 enum class HostTaskKind : std::uint8_t { framework, tokenise, look_up, cache_update, wait };

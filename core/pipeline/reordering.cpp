@@ -79,7 +79,7 @@ void Reordering::begin_request(Machine& machine) {
 }
 
 void Reordering::note_scores(const Request& request, int layer_idx, const Scores& scores) {
-  if (params_.io != ReorderIo::background) return;
+  if (!reads_scores()) return;
   std::size_t first_token = 0;
   for (const SegmentSpan& span : request.stored_prefix) {
     const auto layer =

@@ -89,6 +89,7 @@ class Reordering {
   /// The next three do nothing but in the background. At the beginning of a request:
   void begin_request(Machine& machine);
   void note_scores(const Request& request, int layer_idx, const Scores& scores);
+  bool reads_scores() const { return params_.io == ReorderIo::background; }
   const ReorderStatistics& statistics() const { return statistics_; }
   /// Bytes of host memory that places and means take.
   Bytes metadata() const;

@@ -110,9 +110,9 @@ class GpuBlockCache {
   std::vector<PinnedArray> pinned_;
 };
 
-/// Small arrays on their way to the device: written on the host, copied on a stream of their own, so that no kernel waits
-/// for the copy engine once they are there; used by what is submitted to `stream` before a quarter of the slots follow.
-/// One thread.
+/// Small arrays on their way to the device: written on the host, copied on a stream of their own, so that no kernel
+/// waits for the copy engine once they are there; used by what is submitted to `stream` before a quarter of the slots
+/// follow. One thread.
 class UploadRing {
  public:
   UploadRing(Gpu& gpu, cudaStream_t stream) : gpu_(gpu), stream_(stream), copies_(gpu), slots_(kNumSlots) {}

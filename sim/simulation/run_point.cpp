@@ -63,8 +63,12 @@ std::uint64_t noise_replica(const Point& point, const RunOptions& options) {
 
 class Run final : public MachineObserver, private Timer {
  public:
-  Run(const Point& point, SharedInputs& inputs, const RunOptions& options);
+  Run(const Point& point, SharedInputs& inputs, const RunOptions& options, SharedSelections* selections = nullptr);
   RunResult simulate();
+  void begin();
+  /// Goes on until so many requests are finished or the run is over. False: it is over.
+  bool advance(std::uint64_t num_requests);
+  RunResult result();
   /// Of a fill run.
   std::uint64_t requests_until_full() const { return num_finished_; }
 
@@ -83,7 +87,7 @@ class Run final : public MachineObserver, private Timer {
   void finish(ActiveRequest& active);
   bool both_tiers_full();
   std::array<Nanoseconds, record::kNumResources> busy_times() const;
-  RunResult result();
+  bool is_over() const { return ended_ || num_finished_ == plan_->num_requests(); }
 
   const Point& point_;
   RunOptions options_;
@@ -111,7 +115,7 @@ class Run final : public MachineObserver, private Timer {
   std::vector<record::Span> kept_spans_;
 };
 
-Run::Run(const Point& point, SharedInputs& inputs, const RunOptions& options)
+Run::Run(const Point& point, SharedInputs& inputs, const RunOptions& options, SharedSelections* selections)
     : point_(point),
       options_(options),
       importance_(inputs.importance(point)),
@@ -133,6 +137,7 @@ Run::Run(const Point& point, SharedInputs& inputs, const RunOptions& options)
       .profile = &point.profile,
       .path = &point.path,
       .importance = importance_.get(),
+      .selections = selections,
       .store_layout = system_->store_layout(),
       .segment_tokens = environment_.segment_tokens,
       .staging = system_->staging(),
@@ -321,24 +326,36 @@ std::array<Nanoseconds, record::kNumResources> Run::busy_times() const {
 }
 
 RunResult Run::simulate() {
+  begin();
+  advance(plan_->num_requests());
+  return result();
+}
+
+void Run::begin() {
   if (plan_->open_arrivals()) {
     schedule_next_arrival();
   } else {
     admit();
   }
+}
+
+bool Run::advance(std::uint64_t num_requests) {
   constexpr std::uint64_t kPollMask = 0xffff;
-  while (num_finished_ < plan_->num_requests() && !ended_) {
+  // Left behind a step only, so that what comes next is what would have come without leaving.
+  while (!is_over()) {
     machine_->resume_ready();
     collect_finished();
-    if (num_finished_ == plan_->num_requests() || ended_) break;
+    if (is_over()) break;
     REPREFILL_CHECK(simulation_.step(), "deadlock: {} requests in flight and no event left", active_.size());
-    if ((simulation_.num_events() & kPollMask) != 0) continue;
-    if (options_.interrupted != nullptr && *options_.interrupted) throw Interrupted();
-    if (options_.on_progress) {
-      options_.on_progress(static_cast<double>(num_finished_) / static_cast<double>(plan_->num_requests()));
+    if ((simulation_.num_events() & kPollMask) == 0) {
+      if (options_.interrupted != nullptr && *options_.interrupted) throw Interrupted();
+      if (options_.on_progress) {
+        options_.on_progress(static_cast<double>(num_finished_) / static_cast<double>(plan_->num_requests()));
+      }
     }
+    if (num_finished_ >= num_requests) break;
   }
-  return result();
+  return !is_over();
 }
 
 RunResult Run::result() {
@@ -373,6 +390,28 @@ RunResult Run::result() {
 
 RunResult run_point(const Point& point, SharedInputs& inputs, const RunOptions& options) {
   return Run(point, inputs, options).simulate();
+}
+
+std::vector<RunResult> run_together(std::span<const RunMember> members, SharedInputs& inputs) {
+  const auto same_rule = [&](const RunMember& member) {
+    const Json &first = members.front().point->system_params, &params = member.point->system_params;
+    for (const char* key : {"budget", "similarity_exponent", "vote"}) {
+      if (first.value(key, Json()) != params.value(key, Json())) return false;
+    }
+    return true;
+  };
+  SharedSelections selections(std::ranges::all_of(members, same_rule) ? SharedSelections::Keep::selections
+                                                                      : SharedSelections::Keep::scores_too);
+  std::deque<Run> runs;
+  for (const RunMember& member : members) runs.emplace_back(*member.point, inputs, member.options, &selections).begin();
+  bool any_left = true;
+  for (std::uint64_t num_requests = 1; any_left; ++num_requests) {
+    any_left = false;
+    for (Run& run : runs) any_left |= run.advance(num_requests);
+  }
+  std::vector<RunResult> results;
+  for (Run& run : runs) results.push_back(run.result());
+  return results;
 }
 
 void check_inputs(const Point& point, SharedInputs& inputs) {

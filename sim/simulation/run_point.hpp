@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "core/record/span.hpp"
@@ -43,6 +44,15 @@ struct RunResult {
 };
 
 RunResult run_point(const Point& point, SharedInputs& inputs, const RunOptions& options);
+
+struct RunMember {
+  const Point* point = nullptr;
+  RunOptions options;
+};
+
+/// Each as `run_point` has it, in the order of `members`, one request of each after the other: runs over the same
+/// importance draw what they choose once (`SharedSelections`), and hold it for a request, not for a run.
+std::vector<RunResult> run_together(std::span<const RunMember> members, SharedInputs& inputs);
 
 /// Requests until both tiers are full, 2 x num_prefixes at most: the warm-up that this point asks for (semantics 7).
 std::uint64_t warmup_needed(const Point& point, SharedInputs& inputs, const RunOptions& options);

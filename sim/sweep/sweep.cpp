@@ -11,6 +11,7 @@
 #include "sim/simulation/result_row.hpp"
 #include "sim/sweep/point_cost.hpp"
 #include "sim/sweep/summary.hpp"
+#include "sim/sweep/together.hpp"
 #include "sim/sweep/warm_up.hpp"
 
 namespace reprefill::sim {
@@ -99,45 +100,79 @@ class Sweep {
   }
 
   void simulate(const std::vector<std::size_t>& todo, std::vector<Json>& rows) {
-    std::vector<double> costs;
-    for (const std::size_t number : todo) {
-      const Point& point = scenario_.points[number];
-      costs.push_back(estimated_cost(point) * static_cast<double>(1 + point.range_replicas));
+    const auto lots = lots_of_points(scenario_.points, todo, distributor_.num_workers());
+    std::vector<double> point_costs, costs;
+    std::map<std::size_t, std::size_t> turn;  // point -> its place in `point_costs`
+    for (const auto& lot : lots) {
+      double& cost = costs.emplace_back(0);
+      for (const std::size_t number : lot) {
+        const Point& point = scenario_.points[number];
+        turn[number] = point_costs.size();
+        point_costs.push_back(estimated_cost(point) * static_cast<double>(1 + point.range_replicas));
+        cost += point_costs.back();
+      }
     }
     const bool quiet = options_.quiet || !distributor_.keeps_results();
-    Progress progress(scenario_.name, costs, quiet ? ProgressMode::quiet : ProgressMode::automatic);
+    Progress progress(scenario_.name, point_costs, quiet ? ProgressMode::quiet : ProgressMode::automatic);
     std::mutex mutex;
-    const auto work = [&](std::size_t i) {
-      return simulate_point(scenario_.points[todo[i]], [&](double share) {
-        const std::lock_guard lock(mutex);
-        progress.update(i, share);
-      });
-    };
-    const auto keep = [&](std::size_t i, Json result) {
-      const Point& point = scenario_.points[todo[i]];
-      Json& row = rows[point.index] = std::move(result.at("row"));
-      if (folder_->row(point.index) == nullptr) folder_->append_row(point.index, inputs_hash(point), row);
-      summary_.num_events += result.at("events").get<std::uint64_t>();
-      summary_.virtual_s += result.at("virtual_s").get<double>();
+    const OnProgress on_progress = [&](std::size_t point, double share) {
       const std::lock_guard lock(mutex);
-      progress.done(i);
+      progress.update(turn.at(point), share);
     };
-    distributor_.run(costs, work, keep, interrupted_);
+    const auto keep = [&](std::size_t lot, Json results) {
+      for (std::size_t i = 0; i < lots[lot].size(); ++i) {
+        keep_row(scenario_.points[lots[lot][i]], results.at(i), rows);
+        const std::lock_guard lock(mutex);
+        progress.done(turn.at(lots[lot][i]));
+      }
+    };
+    distributor_.run(
+        costs, [&](std::size_t lot) { return simulate_lot(lots[lot], on_progress); }, keep, interrupted_);
   }
 
-  Json simulate_point(const Point& point, const std::function<void(double)>& on_progress) {
-    const bool wants_timeline = options_.timeline_point == point.index;
-    // The row's own run, then those of its range: each is as long.
+  using OnProgress = std::function<void(std::size_t point, double share)>;
+
+  void keep_row(const Point& point, Json& result, std::vector<Json>& rows) {
+    Json& row = rows[point.index] = std::move(result.at("row"));
+    if (folder_->row(point.index) == nullptr) folder_->append_row(point.index, inputs_hash(point), row);
+    summary_.num_events += result.at("events").get<std::uint64_t>();
+    summary_.virtual_s += result.at("virtual_s").get<double>();
+  }
+
+  /// One entry for each point of the lot.
+  Json simulate_lot(const std::vector<std::size_t>& lot, const OnProgress& on_progress) {
+    std::vector<RunMember> members;
+    for (const std::size_t number : lot) {
+      const Point& point = scenario_.points[number];
+      RunMember& member = members.emplace_back(RunMember{.point = &point, .options = options_of(point)});
+      // The row's own run, then those of its range: each is as long.
+      const double own_share = 1.0 / static_cast<double>(1 + point.range_replicas);
+      member.options.on_progress = [&on_progress, number, own_share](double share) {
+        on_progress(number, own_share * share);
+      };
+    }
+    std::vector<RunResult> results = run_together(members, inputs_);
+    Json entries = Json::array();
+    for (std::size_t i = 0; i < members.size(); ++i) {
+      entries.push_back(entry_of(*members[i].point, std::move(results[i]), on_progress));
+    }
+    return entries;
+  }
+
+  RunOptions options_of(const Point& point) const {
+    return {.num_warmup = num_warmup_.at(point.group),
+            .keep_spans = options_.timeline_point == point.index,
+            .interrupted = &interrupted_};
+  }
+
+  Json entry_of(const Point& point, RunResult result, const OnProgress& on_progress) {
+    RunOptions run = options_of(point);
     const double own_share = 1.0 / static_cast<double>(1 + point.range_replicas);
-    RunOptions run{
-        .num_warmup = num_warmup_.at(point.group), .keep_spans = wants_timeline, .interrupted = &interrupted_};
-    run.on_progress = [&](double share) { on_progress(own_share * share); };
-    RunResult result = run_point(point, inputs_, run);
-    run.on_progress = [&](double share) { on_progress(own_share + (1 - own_share) * share); };
+    run.on_progress = [&](double share) { on_progress(point.index, own_share + (1 - own_share) * share); };
     result.row["range"] = prediction_range(point, inputs_, run);
     result.row["scenario"] = scenario_.name;
     if (options_.strict) refuse_extrapolated(point, result.row);
-    if (wants_timeline) record::write_timeline(folder_->path() / "timeline.json", result.spans);
+    if (run.keep_spans) record::write_timeline(folder_->path() / "timeline.json", result.spans);
     return {
         {"row", std::move(result.row)}, {"events", result.num_events}, {"virtual_s", to_seconds(result.virtual_time)}};
   }

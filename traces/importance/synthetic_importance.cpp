@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "core/base/random.hpp"
 #include "core/base/units.hpp"
+#include "traces/importance/token_weights.hpp"
 #include "traces/importance/weight_table.hpp"
 
 namespace reprefill::traces {
@@ -12,7 +14,9 @@ namespace {
 
 using detail::WeightTable;
 
-constexpr std::uint32_t kChunkTokens = 16;
+using detail::kChunkTokens;
+using detail::TokenWeights;
+
 constexpr std::uint32_t kChunksPerBlock = 4;
 constexpr std::uint32_t kBlockTokens = kChunkTokens * kChunksPerBlock;
 
@@ -53,24 +57,20 @@ struct BlockDraw {
   float chunk_weights() const { return (chunks[0] + chunks[1]) + (chunks[2] + chunks[3]); }
 };
 
-using TokenDraw = std::array<float, kChunkTokens>;
+using Four = float __attribute__((vector_size(16)));
 
-inline void multiply_tokens(TokenDraw& draw, std::uint64_t key, std::uint32_t chunk_idx, const WeightTable& weights) {
-  std::uint64_t low = mix64(key + 2 * std::uint64_t{chunk_idx});
-  std::uint64_t high = mix64(key + 2 * std::uint64_t{chunk_idx} + 1);
-  for (std::size_t t = 0; t < 8; ++t, low >>= 8, high >>= 8) {
-    draw[t] *= weights[low & 0xff];
-    draw[t + 8] *= weights[high & 0xff];
+/// The tokens of each chunk, so that they sum to its mass. Summed in lanes of four: a fixed order.
+void scale_to_masses(std::span<float> tokens, std::span<const float> masses) {
+  constexpr std::size_t kLanes = 4, kNumFours = kChunkTokens / kLanes;
+  for (std::size_t chunk = 0; chunk < tokens.size() / kChunkTokens; ++chunk) {
+    std::array<Four, kNumFours> fours;
+    std::memcpy(fours.data(), tokens.data() + chunk * kChunkTokens, sizeof(fours));
+    Four lanes{};
+    for (const Four& four : fours) lanes += four;
+    const float factor = masses[chunk] / ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3]));
+    for (Four& four : fours) four *= factor;
+    std::memcpy(tokens.data() + chunk * kChunkTokens, fours.data(), sizeof(fours));
   }
-}
-
-/// In lanes of four, a fixed order that vectorises.
-float sum_of(const TokenDraw& draw) {
-  std::array<float, 4> lanes{};
-  for (std::size_t t = 0; t < kChunkTokens; t += 4) {
-    for (std::size_t lane = 0; lane < 4; ++lane) lanes[lane] += draw[t + lane];
-  }
-  return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
 }
 
 /// One group's output, filled segment by segment.
@@ -85,6 +85,10 @@ class UnitSums {
   }
   void add_tokens(std::size_t first_unit, std::uint32_t first_token, std::span<const float> masses) {
     std::size_t unit = first_unit + first_token / unit_tokens_;
+    if (unit_tokens_ == 1) {
+      for (std::size_t i = 0; i < masses.size(); ++i) out_[unit + i] += masses[i];
+      return;
+    }
     std::uint32_t left = unit_tokens_ - first_token % unit_tokens_;
     for (const float mass : masses) {
       out_[unit] += mass;
@@ -148,14 +152,15 @@ void check(const SyntheticImportanceParams& params) {
 struct SyntheticImportance::Tables {
   struct ProbeOwn {
     std::array<SplitWeights, kProbeSources.size()> split;
-    std::array<WeightTable, kProbeSources.size()> tokens;
+    std::array<TokenWeights, kProbeSources.size()> tokens;
   };
 
   std::array<SplitWeights, kNumSources> all_heads, head_common, head_own;
-  std::array<WeightTable, kTokenSources.size()> all_heads_tokens, head_tokens;
+  bool heads_differ = true;  // in blocks and chunks; else all of their own weights are 1
+  std::array<TokenWeights, kTokenSources.size()> all_heads_tokens, head_tokens;
   std::array<ProbeOwn, kSimilarityLevels> probe_own;
   std::array<float, kRecencySteps> recency;  // by distance from the end, as a share of the prefix
-  TokenDraw sink;                            // mass of the prefix's first tokens
+  std::array<float, kChunkTokens> sink{};    // mass of the prefix's first tokens
   float sink_mass = 0;
 
   explicit Tables(const SyntheticImportanceParams& params) {
@@ -169,6 +174,7 @@ struct SyntheticImportance::Tables {
     };
     const auto shares = source_shares(params);
     const double common = params.kv_head_common_share;
+    heads_differ = common < 1;
     for (std::size_t s = 0; s < kNumSources; ++s) {
       const double hot_factor = s == task_static || s == request_static ? params.static_hot_factor : 1.0;
       all_heads[s] = split(params.all_heads, shares[s], hot_factor);
@@ -177,8 +183,8 @@ struct SyntheticImportance::Tables {
     }
     const auto of_tokens = token_shares(params);
     for (std::size_t s = 0; s < kTokenSources.size(); ++s) {
-      all_heads_tokens[s] = weights(params.all_heads.token_sigma, of_tokens[s]);
-      head_tokens[s] = weights(params.kv_head.token_sigma, of_tokens[s]);
+      all_heads_tokens[s] = TokenWeights(weights(params.all_heads.token_sigma, of_tokens[s]));
+      head_tokens[s] = TokenWeights(weights(params.kv_head.token_sigma, of_tokens[s]));
     }
     for (std::size_t level = 0; level < kSimilarityLevels; ++level) {
       const double at = static_cast<double>(level) / static_cast<double>(kSimilarityLevels - 1);
@@ -186,7 +192,7 @@ struct SyntheticImportance::Tables {
       const std::array<double, 2> probe_shares = {own * own * params.task_share, own * own * (1 - params.task_share)};
       for (std::size_t s = 0; s < kProbeSources.size(); ++s) {
         probe_own[level].split[s] = split(params.kv_head, probe_shares[s]);
-        probe_own[level].tokens[s] = weights(params.kv_head.token_sigma, probe_shares[s]);
+        probe_own[level].tokens[s] = TokenWeights(weights(params.kv_head.token_sigma, probe_shares[s]));
       }
     }
     for (std::size_t step = 0; step < kRecencySteps; ++step) {
@@ -212,9 +218,17 @@ class SyntheticImportance::Draw {
     std::size_t num_groups() const { return std::max<std::size_t>(num_probes, 1); }
   };
 
+  /// Of one question: its groups use it one after the other.
+  struct Scratch {
+    std::vector<BlockDraw> common;   // of the prefix's blocks
+    std::vector<float> masses;       // of a segment's chunks, for each group
+    std::vector<float> shared, own;  // of a segment's tokens
+  };
+
   Draw(const SyntheticImportance& source, const ImportanceQuery& query, int unit_tokens, const Run& run,
-       std::span<float> out)
+       Scratch& scratch, std::span<float> out)
       : tables_(*source.tables_),
+        scratch_(scratch),
         run_(run),
         unit_tokens_(static_cast<std::uint32_t>(unit_tokens)),
         chunk_level_(unit_tokens % static_cast<int>(kChunkTokens) == 0),
@@ -238,8 +252,8 @@ class SyntheticImportance::Draw {
   void all(std::span<const SegmentSpan> prefix) {
     for (const SegmentSpan& span : prefix) {
       set_segment(span.segment);
-      const std::uint32_t num_blocks = divide_rounding_up(span.num_tokens, kBlockTokens);
-      for (std::uint32_t b = 0; b < num_blocks; ++b) add_block(b, span.num_tokens);
+      add_segment(span);
+      first_block_ += divide_rounding_up(span.num_tokens, kBlockTokens);
       first_unit_ += divide_rounding_up(span.num_tokens, unit_tokens_);
       first_token_ += span.num_tokens;
     }
@@ -264,79 +278,93 @@ class SyntheticImportance::Draw {
     }
   }
 
-  BlockDraw draw_block(std::uint32_t block_idx) const {
+  /// What all KV heads have in common is drawn for the first of them.
+  BlockDraw common_draw(std::uint32_t block_idx) {
+    const std::size_t place = first_block_ + block_idx;
+    if (place < scratch_.common.size()) return scratch_.common[place];
     BlockDraw draw;
-    const auto& common = run_.kv_head < 0 ? tables_.all_heads : tables_.head_common;
-    for (std::size_t s = 0; s < kNumSources; ++s) draw.multiply(mix64(common_keys_[s] + block_idx), common[s]);
-    if (run_.kv_head < 0) return draw;
+    const auto& weights = run_.kv_head < 0 ? tables_.all_heads : tables_.head_common;
+    for (std::size_t s = 0; s < kNumSources; ++s) draw.multiply(mix64(common_keys_[s] + block_idx), weights[s]);
+    scratch_.common.push_back(draw);
+    return draw;
+  }
+
+  BlockDraw draw_block(std::uint32_t block_idx) {
+    BlockDraw draw = common_draw(block_idx);
+    if (run_.kv_head < 0 || !tables_.heads_differ) return draw;
     for (std::size_t s = 0; s < kNumSources; ++s) draw.multiply(mix64(own_keys_[s] + block_idx), tables_.head_own[s]);
     return draw;
   }
 
-  TokenDraw draw_tokens(std::uint32_t chunk_idx) const {
-    TokenDraw draw;
-    draw.fill(1);
-    const auto& weights = run_.kv_head < 0 ? tables_.all_heads_tokens : tables_.head_tokens;
-    for (std::size_t s = 0; s < weights.size(); ++s) multiply_tokens(draw, token_keys_[s], chunk_idx, weights[s]);
-    return draw;
+  std::span<float> masses_of(std::size_t group, std::uint32_t num_chunks) {
+    return std::span(scratch_.masses).subspan(group * num_chunks, num_chunks);
   }
 
-  void add_block(std::uint32_t block_idx, std::uint32_t segment_tokens) {
-    const BlockDraw shared = draw_block(block_idx);
-    const std::uint64_t distance_tokens = num_tokens_ - (first_token_ + block_idx * kBlockTokens) - 1;
-    const float place = scale_ * tables_.recency[distance_tokens * kRecencySteps / num_tokens_];
-
-    std::array<std::array<float, kChunksPerBlock>, kMaxProbesPerRun> masses;
-    for (std::size_t g = 0; g < run_.num_groups(); ++g) {
-      BlockDraw draw = shared;
-      if (run_.num_probes > 0) {
-        for (std::size_t s = 0; s < kProbeSources.size(); ++s) {
-          draw.multiply(mix64(probe_keys_[g][s] + block_idx), probe_own_->split[s]);
+  /// Of the segment's chunks, whole blocks of them, for each group.
+  void draw_masses(std::uint32_t num_blocks) {
+    const std::uint32_t num_chunks = num_blocks * kChunksPerBlock;
+    scratch_.masses.resize(run_.num_groups() * num_chunks);
+    for (std::uint32_t block = 0; block < num_blocks; ++block) {
+      const BlockDraw shared = draw_block(block);
+      const std::uint64_t distance_tokens = num_tokens_ - (first_token_ + block * kBlockTokens) - 1;
+      const float place = scale_ * tables_.recency[distance_tokens * kRecencySteps / num_tokens_];
+      for (std::size_t g = 0; g < run_.num_groups(); ++g) {
+        BlockDraw draw = shared;
+        for (std::size_t s = 0; run_.num_probes > 0 && s < kProbeSources.size(); ++s) {
+          draw.multiply(mix64(probe_keys_[g][s] + block), probe_own_->split[s]);
         }
+        const float factor = place * draw.mass / draw.chunk_weights();
+        float* mass = masses_of(g, num_chunks).data() + block * kChunksPerBlock;
+        for (std::uint32_t c = 0; c < kChunksPerBlock; ++c) mass[c] = factor * draw.chunks[c];
       }
-      const float factor = place * draw.mass / draw.chunk_weights();
-      for (std::uint32_t c = 0; c < kChunksPerBlock; ++c) masses[g][c] = factor * draw.chunks[c];
     }
+  }
 
-    const std::uint32_t num_chunks =
-        std::min(kChunksPerBlock, divide_rounding_up(segment_tokens - block_idx * kBlockTokens, kChunkTokens));
-    for (std::uint32_t c = 0; c < num_chunks; ++c) {
-      const std::uint32_t chunk_idx = block_idx * kChunksPerBlock + c;
-      const std::uint32_t num_present = std::min(kChunkTokens, segment_tokens - chunk_idx * kChunkTokens);
-      const bool has_sink = chunk_idx == 0 && first_token_ == 0;
-      if (chunk_level_ && num_present == kChunkTokens) {
+  void add_segment(const SegmentSpan& span) {
+    const std::uint32_t num_blocks = divide_rounding_up(span.num_tokens, kBlockTokens);
+    draw_masses(num_blocks);
+    const std::uint32_t num_whole = chunk_level_ ? span.num_tokens / kChunkTokens : 0;
+    for (std::size_t g = 0; g < run_.num_groups(); ++g) {
+      const std::span<const float> masses = masses_of(g, num_blocks * kChunksPerBlock);
+      for (std::uint32_t chunk = 0; chunk < num_whole; ++chunk) {
+        const bool has_sink = chunk == 0 && first_token_ == 0;
         const float sink = has_sink ? sink_scale_ * tables_.sink_mass : 0.0f;
-        for (std::size_t g = 0; g < run_.num_groups(); ++g) {
-          sums_[g].add_chunk(first_unit_, chunk_idx, masses[g][c] + sink);
-        }
-      } else {
-        add_chunk_tokens(chunk_idx, num_present, has_sink, masses, c);
+        sums_[g].add_chunk(first_unit_, chunk, masses[chunk] + sink);
       }
     }
+    add_tokens(num_whole, span.num_tokens, num_blocks * kChunksPerBlock);
   }
 
-  /// Tokens beyond the segment's last one keep their share of the chunk: a longer segment does not change the others.
-  void add_chunk_tokens(std::uint32_t chunk_idx, std::uint32_t num_present, bool has_sink,
-                        const std::array<std::array<float, kChunksPerBlock>, kMaxProbesPerRun>& masses,
-                        std::uint32_t chunk_in_block) {
-    const TokenDraw shared = draw_tokens(chunk_idx);
+  /// The tokens of the chunks from `first_chunk` on, drawn one by one. Tokens beyond the segment's last one keep their
+  /// share of the chunk: a longer segment does not change the others.
+  void add_tokens(std::uint32_t first_chunk, std::uint32_t segment_tokens, std::uint32_t num_masses) {
+    const std::uint32_t num_chunks = divide_rounding_up(segment_tokens, kChunkTokens) - first_chunk;
+    if (num_chunks == 0) return;
+    scratch_.shared.assign(std::size_t{num_chunks} * kChunkTokens, 1.0f);
+    const auto& weights = run_.kv_head < 0 ? tables_.all_heads_tokens : tables_.head_tokens;
+    for (std::size_t s = 0; s < weights.size(); ++s) {
+      multiply_tokens(scratch_.shared, token_keys_[s], first_chunk, weights[s]);
+    }
     for (std::size_t g = 0; g < run_.num_groups(); ++g) {
-      TokenDraw draw = shared;
+      std::vector<float>& draws = run_.num_probes > 0 ? scratch_.own : scratch_.shared;
       if (run_.num_probes > 0) {
+        scratch_.own = scratch_.shared;
         for (std::size_t s = 0; s < kProbeSources.size(); ++s) {
-          multiply_tokens(draw, probe_token_keys_[g][s], chunk_idx, probe_own_->tokens[s]);
+          multiply_tokens(draws, probe_token_keys_[g][s], first_chunk, probe_own_->tokens[s]);
         }
       }
-      const float factor = masses[g][chunk_in_block] / sum_of(draw);
-      for (float& mass : draw) mass *= factor;
-      if (has_sink) {
-        for (std::size_t t = 0; t < kChunkTokens; ++t) draw[t] += sink_scale_ * tables_.sink[t];
+      const std::span<const float> masses = masses_of(g, num_masses).subspan(first_chunk);
+      scale_to_masses(draws, masses);
+      if (first_chunk == 0 && first_token_ == 0) {
+        for (std::size_t t = 0; t < kChunkTokens; ++t) draws[t] += sink_scale_ * tables_.sink[t];
       }
-      sums_[g].add_tokens(first_unit_, chunk_idx * kChunkTokens, std::span(draw).first(num_present));
+      sums_[g].add_tokens(first_unit_, first_chunk * kChunkTokens,
+                          std::span(draws).first(segment_tokens - first_chunk * kChunkTokens));
     }
   }
 
   const Tables& tables_;
+  Scratch& scratch_;
   const Run run_;
   const std::uint32_t unit_tokens_;
   const bool chunk_level_;
@@ -351,6 +379,7 @@ class SyntheticImportance::Draw {
   std::array<std::uint64_t, kTokenSources.size()> token_keys_{};
   std::array<std::array<std::uint64_t, kProbeSources.size()>, kMaxProbesPerRun> probe_keys_{}, probe_token_keys_{};
   std::size_t first_unit_ = 0;
+  std::size_t first_block_ = 0;
   std::uint64_t first_token_ = 0;
 };
 
@@ -394,6 +423,8 @@ void SyntheticImportance::unit_scores(const ImportanceQuery& query, int unit_tok
                   num_out);
   REPREFILL_CHECK(query.layer_idx >= 0, "layer {}", query.layer_idx);
   const bool is_probe = query.grouping == HeadGrouping::probe_heads;
+  Draw::Scratch scratch;
+  scratch.common.reserve(num_units(query.prefix, kBlockTokens));
   for (std::size_t first = 0; first < groups;) {
     Draw::Run run{.first_group = first};
     if (query.grouping == HeadGrouping::per_kv_head) run.kv_head = static_cast<int>(first);
@@ -404,7 +435,8 @@ void SyntheticImportance::unit_scores(const ImportanceQuery& query, int unit_tok
         ++run.num_probes;
       }
     }
-    Draw(*this, query, unit_tokens, run, out.subspan(first * num_out, run.num_groups() * num_out)).all(query.prefix);
+    Draw(*this, query, unit_tokens, run, scratch, out.subspan(first * num_out, run.num_groups() * num_out))
+        .all(query.prefix);
     first += run.num_groups();
   }
   if (query.digest != KeyDigest::none) blur(query, unit_tokens, out);

@@ -36,7 +36,8 @@ class AsH2o final : public TieredSystem {
       scored_on.add(projected);
       const ScoreSpec spec{.grouping = traces::HeadGrouping::per_kv_head,
                            .unit_tokens = 1,
-                           .repeats_projection = environment_.path.scoring_repeats_projection};
+                           .repeats_projection = environment_.path.scoring_repeats_projection,
+                           .only_for_selection = true};
       const ScoreOp scores = machine.score(context, request, spec, scored_on);
       const SelectOp chosen = machine.select(context, scores, rule(request));
       co_await Op(chosen);

@@ -63,7 +63,8 @@ class Impress final : public TieredSystem {
       const ScoreSpec spec{.kind = ScorerKind::probe,
                            .grouping = traces::HeadGrouping::probe_heads,
                            .unit_tokens = 1,
-                           .repeats_projection = environment_.path.scoring_repeats_projection};
+                           .repeats_projection = environment_.path.scoring_repeats_projection,
+                           .only_for_selection = !reordering_.reads_scores()};
       const ScoreOp scores = machine.score(context, request, spec, scored_on);
       const SelectOp chosen = machine.select(context, scores, rule(request));
       co_await Op(chosen);

@@ -1,6 +1,7 @@
 // Choosing units by score: against a plain stable sort, and votes worked out by hand.
 #include "core/pipeline/selection.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -78,6 +79,23 @@ TEST(TopK, EqualsAStableSortOnRandomScores) {
   }
 }
 
+/// Candidates are guessed from every eighth score; what these tell must not matter.
+TEST(TopK, EqualsAStableSortWhereASampleMisleads) {
+  RandomStream random(2, 0, "top_k");
+  for (int round = 0; round < 60; ++round) {
+    const std::size_t num_units = 1000 + random.below(6000), every = 1 + random.below(16), first = random.below(8);
+    std::vector<float> scores(num_units);
+    for (std::size_t i = 0; i < num_units; ++i) {
+      scores[i] = static_cast<float>(random.uniform() * (i % every == first % every ? 1e6 : 1));
+    }
+    if (round % 3 == 0) std::ranges::sort(scores);
+    for (const std::uint64_t k :
+         {std::uint64_t{1}, random.below(num_units / 4), random.below(num_units), num_units - 1}) {
+      ASSERT_EQ(top_k(scores, k), sorted_top_k(scores, k)) << num_units << " units, every " << every << ", k " << k;
+    }
+  }
+}
+
 TEST(JaccardIndex, IsTheSharedPartOfTheUnion) {
   EXPECT_DOUBLE_EQ(jaccard_index(Units{0, 1, 2}, Units{1, 2, 3}), 2.0 / 4.0);
   EXPECT_DOUBLE_EQ(jaccard_index(Units{0, 1}, Units{0, 1}), 1.0);
@@ -146,6 +164,52 @@ TEST(ProbeVote, SimilarityIsTheMeanOverPairsOfHeads) {
   EXPECT_DOUBLE_EQ(vote(kThreeHeads, 2, Vote::top_k).similarity, 1.0 / 3.0);
   // {0,1} {0,1} {2,3}: one pair 1, two pairs 0.
   EXPECT_DOUBLE_EQ(vote({{2, 1, 0, 0}, {2, 1, 0, 0}, {0, 0, 2, 1}}, 2, Vote::top_k).similarity, 1.0 / 3.0);
+}
+
+/// Semantics 3 in its plainest form.
+Units sorted_by_votes(const Scores& scores, std::uint64_t k) {
+  std::vector<int> votes(scores.num_units);
+  for (int group = 0; group < scores.num_groups; ++group) {
+    for (const std::uint32_t unit : sorted_top_k(scores.group(group), k)) ++votes[unit];
+  }
+  Units units;
+  for (std::uint32_t unit = 0; unit < scores.num_units; ++unit) {
+    if (votes[unit] > 0) units.push_back(unit);
+  }
+  const auto summed = [&](std::uint32_t unit) {
+    float sum = 0;
+    for (int group = 0; group < scores.num_groups; ++group) sum += scores.group(group)[unit];
+    return sum;
+  };
+  std::ranges::stable_sort(units, [&](std::uint32_t a, std::uint32_t b) {
+    return votes[a] != votes[b] ? votes[a] > votes[b] : summed(a) > summed(b);
+  });
+  units.resize(std::min<std::uint64_t>(k, units.size()));
+  std::ranges::sort(units);
+  return units;
+}
+
+TEST(ProbeVote, TopKEqualsASortByVotesSumsAndIndices) {
+  RandomStream random(1, 0, "votes");
+  for (int round = 0; round < 400; ++round) {
+    std::vector<std::vector<float>> heads(1 + random.below(5), std::vector<float>(1 + random.below(200)));
+    const std::uint64_t num_levels = 1 + random.below(round % 2 == 0 ? 5 : 1u << 20);
+    double similarity = 0;
+    for (auto& head : heads) {
+      head.resize(heads.front().size());
+      for (float& score : head) score = static_cast<float>(random.below(num_levels)) / 4;
+    }
+    const std::uint64_t k = 1 + random.below(heads.front().size());
+    const Selection chosen = vote(heads, k, Vote::top_k);
+    ASSERT_EQ(chosen.shared(), sorted_by_votes(scores_of(heads), k)) << heads.size() << " heads, k " << k;
+    int num_pairs = 0;
+    for (std::size_t a = 0; a < heads.size(); ++a) {
+      for (std::size_t b = a + 1; b < heads.size(); ++b, ++num_pairs) {
+        similarity += jaccard_index(sorted_top_k(heads[a], k), sorted_top_k(heads[b], k));
+      }
+    }
+    EXPECT_EQ(chosen.similarity, num_pairs == 0 ? 1.0 : similarity / num_pairs);
+  }
 }
 
 TEST(ProbeVote, BelowTheThresholdEverythingIsLoadedAndAtItNot) {
