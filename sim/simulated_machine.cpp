@@ -42,7 +42,7 @@ SimulatedMachine::~SimulatedMachine() = default;
 void SimulatedMachine::begin(OpState& op) {
   auto& work = dynamic_cast<Work&>(op);
   work.ready = true;
-  work.span.ready = std::max(simulation_.now(), work.in_stream ? work.issued_at : driver_free_at_);
+  work.span.ready = std::max(simulation_.now(), work.in_stream || driver_issues_ ? work.issued_at : driver_free_at_);
   occupancy_.enter(work.span);
   run_when_issued(work);
 }
@@ -67,13 +67,33 @@ void SimulatedMachine::finish(OpState& op, Work& work) {
   occupancy_.leave(work.span);
   observer_.on_span(work.span);
   if (work.in_stream) return complete(op);
+  const Nanoseconds heard = heard_at(op);
+  if (heard == simulation_.now()) return hear(op);
+  work.handling.is_over = true;
+  simulation_.schedule(work.handling, heard);
+}
+
+void SimulatedMachine::driver_listens() {
+  while (!driver_listens_at_.empty() && driver_listens_at_.front() < simulation_.now()) driver_listens_at_.pop_front();
+  if (driver_free_at_ > simulation_.now()) driver_listens_at_.push_back(driver_free_at_);
+}
+
+Nanoseconds SimulatedMachine::heard_at(const OpState& op) const {
   // The way of host work back to a GPU is in selection_cost and first_token_cost.
   const DriverCosts& driver = options_.profile->host.driver;
   const Nanoseconds notice = driver.streams && op.kind() != OpKind::read ? Nanoseconds{0} : driver.notice;
-  const Nanoseconds heard = std::max(simulation_.now() + notice, driver_free_at_);
-  if (heard == simulation_.now()) return complete(op);
-  work.handling.is_over = true;
-  simulation_.schedule(work.handling, heard);
+  const Nanoseconds noticed = simulation_.now() + notice;
+  if (op.kind() == OpKind::host) {
+    const auto listens = std::ranges::lower_bound(driver_listens_at_, noticed);
+    if (listens != driver_listens_at_.end()) return *listens;
+  }
+  return std::max(noticed, driver_free_at_);
+}
+
+void SimulatedMachine::hear(OpState& op) {
+  driver_issues_ = op.kind() == OpKind::host && std::ranges::binary_search(driver_listens_at_, simulation_.now());
+  complete(op);
+  driver_issues_ = false;
 }
 
 Nanoseconds SimulatedMachine::busy_time(record::Resource resource) const {

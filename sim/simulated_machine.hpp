@@ -104,6 +104,10 @@ class SimulatedMachine final : public pipeline::MachineCore {
   void finish(pipeline::OpState& op, Work& work);
   /// The driver issues something: what follows waits until it is done with that.
   void charge_driver(Work& work, std::uint64_t num_pieces);
+  /// Between what it issues, before each read, the driver hears of host work that is over.
+  void driver_listens();
+  Nanoseconds heard_at(const pipeline::OpState& op) const;
+  void hear(pipeline::OpState& op);
   void begin_decode_step();
   void end_decode_step();
   Nanoseconds decode_step_time() const;
@@ -134,6 +138,8 @@ class SimulatedMachine final : public pipeline::MachineCore {
   Lane host_memory_;
   Lane host_thread_;
   Nanoseconds driver_free_at_{0};
+  std::deque<Nanoseconds> driver_listens_at_;  // ascending, from now on
+  bool driver_issues_ = false;                 // it hears of an end between what it issues
   Bytes staging_free_;
   std::deque<Read*> waiting_for_staging_;  // unfinished, hence alive
   layout::ReadPlan plan_;                  // reused

@@ -34,7 +34,7 @@ class SimulatedMachine::Work {
    public:
     explicit Handling(Work& work) : work_(work) {}
     bool is_over = false;  // the operation
-    void fire() override { is_over ? work_.machine->complete(work_.op()) : work_.run(); }
+    void fire() override { is_over ? work_.machine->hear(work_.op()) : work_.run(); }
 
    private:
     Work& work_;

@@ -11,6 +11,7 @@ using namespace pipeline;
 // ---- SSD ----
 
 ReadOp SimulatedMachine::read(OpContext context, PieceList pieces, ReadPriority priority, const Deps& deps) {
+  driver_listens();
   const bool demand = priority == ReadPriority::demand;
   const bool keys = !pieces.empty() && (pieces.keys.front().kind() == PieceKind::identification_keys ||
                                         pieces.keys.front().kind() == PieceKind::probe_keys);

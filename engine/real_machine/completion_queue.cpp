@@ -36,4 +36,9 @@ void CompletionQueue::drain(std::vector<LaneCompletion>& out) {
   waiting_.clear();
 }
 
+bool CompletionQueue::has_any() {
+  const std::lock_guard lock(mutex_);
+  return !waiting_.empty();
+}
+
 }  // namespace reprefill::engine

@@ -30,6 +30,7 @@ class CompletionQueue {
   void push(LaneCompletion completion);
   /// Appends what waits to `out`.
   void drain(std::vector<LaneCompletion>& out);
+  bool has_any();
   int event_fd() const { return event_fd_; }
 
  private:

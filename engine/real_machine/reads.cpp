@@ -9,6 +9,7 @@ namespace reprefill::engine {
 using namespace pipeline;
 
 ReadOp RealMachine::read(OpContext context, PieceList pieces, ReadPriority priority, const Deps& deps) {
+  hear_of_host_work();
   const bool demand = priority == ReadPriority::demand;
   const bool keys = !pieces.empty() && (pieces.keys.front().kind() == PieceKind::identification_keys ||
                                         pieces.keys.front().kind() == PieceKind::probe_keys);

@@ -6,7 +6,9 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <thread>
+#include <utility>
 
 #include "core/pipeline/request.hpp"
 #include "engine/real_machine/operations.hpp"
@@ -246,19 +248,40 @@ void RealMachine::finish(Work& work) {
 
 void RealMachine::wait() {
   REPREFILL_CHECK(num_unfinished() > 0 || inline_job_ != nullptr, "deadlock: nothing is under way");
+  if (heard_failure_) std::rethrow_exception(std::exchange(heard_failure_, nullptr));
   pollfd descriptors[] = {{.fd = completions_.event_fd(), .events = POLLIN, .revents = 0},
                           {.fd = options_.reads ? options_.reads->event_fd() : -1, .events = POLLIN, .revents = 0}};
   const Nanoseconds asleep = clock_.now();
-  if (poll(descriptors, 2, -1) < 0 && errno != EINTR) {
+  if (poll(descriptors, 2, heard_.empty() ? -1 : 0) < 0 && errno != EINTR) {
     throw MachineError(fmt::format("poll: {}", std::strerror(errno)));
   }
   driver_work_.waited += clock_.now() - asleep;
-  std::vector<Work*> done;
+  std::vector<Work*> done = std::exchange(heard_, {});
   harvest_lanes(done);
   if (options_.reads != nullptr) harvest_reads(done);
-  // Completions of one batch resume in operation order, whatever thread was quicker (design 4).
+  finish_all(done);
+}
+
+/// Completions of one batch resume in operation order, whatever thread was quicker (design 4).
+void RealMachine::finish_all(std::vector<Work*>& done) {
   std::sort(done.begin(), done.end(), [](const Work* a, const Work* b) { return a->number < b->number; });
   for (Work* work : done) finish(*work);
+}
+
+/// Reads of many layers are issued at once and wait for a look-up that was over long before the last of them is issued:
+/// the first need not wait for that. Only host work is over early: nothing is kept for it, and nothing goes back.
+void RealMachine::hear_of_host_work() {
+  if (heard_failure_ || !completions_.has_any()) return;
+  try {
+    harvest_lanes(heard_);
+  } catch (...) {
+    heard_failure_ = std::current_exception();  // for `wait`: a pipeline is in the middle of something
+  }
+  const auto is_host_work = [](Work* work) { return work->op().kind() == OpKind::host; };
+  const auto first = std::stable_partition(heard_.begin(), heard_.end(), std::not_fn(is_host_work));
+  std::vector<Work*> host_work(first, heard_.end());
+  heard_.erase(first, heard_.end());
+  finish_all(host_work);
 }
 
 void RealMachine::harvest_lanes(std::vector<Work*>& done) {

@@ -170,6 +170,8 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   void grant_staging();
   void submit(Read& read);
   void drop(Read& read);
+  void finish_all(std::vector<Work*>& done);
+  void hear_of_host_work();
   void harvest_lanes(std::vector<Work*>& done);
   void harvest_reads(std::vector<Work*>& done);
   Lane& lane_of(record::Resource resource);
@@ -207,6 +209,8 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   bool runs_ahead_ = false;            // operations begin behind others on the device
   layout::ReadPlan plan_;              // reused
   std::vector<LaneCompletion> drained_;
+  std::vector<Work*> heard_;  // over, for the next `wait` to finish
+  std::exception_ptr heard_failure_;
   std::vector<FinishedRead> finished_reads_;
 
   // Last: their threads use the above and end first.

@@ -75,6 +75,22 @@ TEST_F(Driver, PiecesTakeItsTimeAndAnEndIsHeardOfWhenItHasFinishedIssuing) {
   EXPECT_EQ(span_of(2).ready.value, issued);
 }
 
+TEST_F(Driver, HearsOfHostWorkBeforeEachReadThatItIssues) {
+  open();
+  PieceList pieces;
+  for (std::uint32_t i = 0; i < 40; ++i) {
+    pieces.add(PieceKey::make(SegmentId{0}, 3, PieceKind::key_value, i), Bytes{16});
+  }
+  const Op look_up = machine().host({.layer_idx = 0}, {.kind = HostTaskKind::look_up, .count = 0}, {});
+  for (int layer = 1; layer <= 3; ++layer) machine().read({.layer_idx = layer}, pieces, ReadPriority::demand, look_up);
+  run();
+  constexpr std::int64_t kRead = kOperation + 40 * kPiece;
+  ASSERT_LT(span_of(0).end.value + kNotice, kOperation + kRead);
+  EXPECT_EQ(span_of(1).ready.value, kOperation + kRead) << "before the second is issued";
+  EXPECT_EQ(span_of(2).ready.value, kOperation + 2 * kRead);
+  EXPECT_EQ(span_of(3).ready.value, kOperation + 3 * kRead);
+}
+
 TEST_F(Driver, OperationsInStreamsBeginWhenThoseBeforeThemEndThoughItIsBusy) {
   profile_.host.driver.start = Nanoseconds{0};
   profile_.host.driver.streams = true;
