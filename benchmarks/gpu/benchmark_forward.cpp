@@ -1,6 +1,6 @@
 // A Re-Prefill with everything in GPU memory, by the executor alone: what `resident` costs without a pipeline.
 //
-//   benchmark_forward time MODEL [prefix] [suffix]    medians
+//   benchmark_forward time MODEL [prefix] [suffix]    medians, beside the time that reading the weights takes
 //   benchmark_forward logits MODEL FILE [prefix] [suffix] [tokens]
 //                                                     fp32 logits of the first and of greedily decoded tokens into
 //                                                     FILE, ids as JSON on stdout: compare_logits.py reads both
@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "benchmarks/gpu/read_rate.hpp"
 #include "core/base/error.hpp"
 #include "core/base/random.hpp"
 #include "engine/executor/cuda/cuda_executor.hpp"
@@ -105,9 +106,17 @@ void time_forward(CudaExecutor& executor, std::uint32_t prefix_tokens, std::uint
     wall.push_back(std::chrono::duration<double, std::milli>(end - begin).count());
     device.push_back(static_cast<double>(gpu.between(*start, *done).value) * 1e-6);
   }
-  fmt::print("{} tokens of suffix over {} resident, medians of {}\n\n", suffix_tokens, prefix_tokens, kRounds);
-  fmt::print("| id on the host ms | least ms | GPU ms |\n| ---: | ---: | ---: |\n| {:.3f} | {:.3f} | {:.3f} |\n",
-             median(wall), std::ranges::min(wall), median(device));
+  const ModelGeometry& geometry = executor.checkpoint().geometry();
+  const double weight_bytes =
+      static_cast<double>(geometry.num_layers) * static_cast<double>(geometry.layer_weight_bytes().value) +
+      static_cast<double>(geometry.lm_head_bytes().value);
+  const double floor_ms = weight_bytes / benchmarks::measured_read_bytes_per_s() * 1e3;
+  fmt::print("{} tokens of suffix over {} resident, medians of {}; the floor is {:.2f} GB of weights at the {:.2f} TB/s "
+             "that a kernel reads\n\n",
+             suffix_tokens, prefix_tokens, kRounds, weight_bytes * 1e-9, weight_bytes / floor_ms * 1e-9);
+  fmt::print("| id on the host ms | least ms | GPU ms | floor ms | over the floor |\n| ---: | ---: | ---: | ---: | ---: |\n");
+  fmt::print("| {:.3f} | {:.3f} | {:.3f} | {:.3f} | {:.2f} |\n", median(wall), std::ranges::min(wall), median(device),
+             floor_ms, median(wall) / floor_ms);
 }
 
 void write_logits(CudaExecutor& executor, const char* path, std::uint32_t prefix_tokens, std::uint32_t suffix_tokens,
