@@ -226,7 +226,9 @@ Json meta_json(const Plan& plan, const Measurements& m, const std::string& name,
 
 Bundle make_bundle(const Plan& plan, const Measurements& m, const std::string& name, const std::string& date,
                    const std::string& version) {
-  Bundle bundle{.meta = meta_json(plan, m, name, date, version), .model = {{"schema_version", 1}}, .fits = {}};
+  Bundle bundle{.meta = meta_json(plan, m, name, date, version),
+                .model = {{"schema_version", sim::kBundleSchemaVersion}},
+                .fits = {}};
   const LineFit copies = fit_transfers(m.cells, "copy");
   const bool on_gpu = plan.options.device == "cuda";
   if (!plan.models.empty()) {

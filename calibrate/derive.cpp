@@ -71,7 +71,7 @@ DerivedBundle derive_bundle(const std::string& base, const std::map<std::string,
                  {"hardware", fmt::format("{}; {}; {}; {}", profile.gpu.name, profile.ssd.name, profile.link.name,
                                           profile.host.name)},
                  {"method", "reprefill profile derive, from " + scenario.dump()}};
-  bundle.model = {{"schema_version", 1}};
+  bundle.model = {{"schema_version", sim::kBundleSchemaVersion}};
   for (const char* part : kParts) {
     const auto found = changes.find(part);
     const PartChanges change = found == changes.end() ? PartChanges{} : found->second;

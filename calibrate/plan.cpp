@@ -16,9 +16,10 @@
 namespace reprefill::calibrate {
 namespace {
 
-StoppingRule rule_of(Effort effort) {
-  if (effort == Effort::quick) return {.min_samples = 6, .max_samples = 60, .target = 0.02, .cap_s = 0.8};
-  return {.min_samples = 9, .max_samples = 300, .target = 0.01, .cap_s = 2};
+/// A GPU's cells are many and its samples short.
+StoppingRule rule_of(const CalibrateOptions& options) {
+  if (options.effort == Effort::quick) return {.min_samples = 6, .max_samples = 60, .target = 0.02, .cap_s = 0.8};
+  return {.min_samples = 9, .max_samples = 300, .target = 0.01, .cap_s = options.on_gpu() ? 1.0 : 2.0};
 }
 
 void check_device(const CalibrateOptions& options) {
@@ -141,14 +142,17 @@ Json Plan::to_json() const {
 }
 
 double expected_cell_s(const CellSpec& spec, const StoppingRule& rule) {
-  // Most cells are noisy enough to go on to about half of their cap.
-  return std::max(rule.fewest * spec.expected_s, std::min(rule.cap_s, rule.cap_s / 2 + rule.fewest * spec.expected_s));
+  // Most cells are noisy enough to go on to about half of their cap, or to their last sample, with one of four to warm
+  // up.
+  const double all_samples_s = 1.3 * rule.max_samples * spec.expected_s;
+  const double usual_s = std::min({rule.cap_s, rule.cap_s / 2 + rule.fewest * spec.expected_s, all_samples_s});
+  return std::max(rule.fewest * spec.expected_s, usual_s);
 }
 
 Plan make_plan(const CalibrateOptions& options) {
   check_device(options);
   Plan plan{.options = options,
-            .rule = rule_of(options.effort),
+            .rule = rule_of(options),
             .sustained_s = 5,
             .storage_grid = options.effort == Effort::full ? full_storage_grid() : quick_storage_grid(),
             .operation_grid = operation_grid_of(options),

@@ -173,8 +173,8 @@ SelectOp SimulatedMachine::select(OpContext context, const ScoreOp& scores, cons
   op->rule = rule;
   const auto& scored = static_cast<const Score&>(*scores);
   const std::uint64_t units = scored.request->stored_tokens / scored.spec.unit_tokens;
-  op->kernel = gpu_noise_.apply(
-      model_.select(units * static_cast<std::uint64_t>(options_.importance->num_groups(scored.spec.grouping))));
+  const auto num_groups = static_cast<std::uint64_t>(options_.importance->num_groups(scored.spec.grouping));
+  op->kernel = gpu_noise_.apply(model_.select(units * num_groups, rule.mode));
   const SoftwarePath& path = *options_.path;
   op->to_host = options_.profile->host.selection_cost + path.identify_cost_per_call + path.stage_synchronise +
                 rule.host_time + transfer_time(path.score_to_host, options_.profile->link.copy_bandwidth);
@@ -203,7 +203,11 @@ Op SimulatedMachine::attend(OpContext context, const Request& request, TokenRang
   const Nanoseconds linear = model_.gemm(costs_.attend_linear(range.count));
   const Nanoseconds attention = model_.attention(costs_.attend_attention(range.count, range.first, k_tokens, v_tokens));
   op->activity = attention > linear ? Activity::attention : Activity::gemm;
-  op->duration = gpu_noise_.apply(model_.attend(range.count, range.first, k_tokens, v_tokens));
+  op->duration = gpu_noise_.apply(model_.attend({.queries = range.count,
+                                                 .own_before = range.first,
+                                                 .k_tokens = k_tokens,
+                                                 .v_tokens = v_tokens,
+                                                 .walk = attention_walk(view)}));
   if (range.first + range.count == request.own_tokens) observer_.on_attend(request, context.layer_idx, view);
   charge_driver(*op, num_pieces_of(options_.store_layout, k_tokens, v_tokens));
   issue(op, deps);
@@ -308,7 +312,7 @@ Nanoseconds SimulatedMachine::recompute_time(std::uint32_t prompt_tokens) const 
   Nanoseconds layer{0};
   for (std::uint32_t first = 0; first < prompt_tokens; first += kBlock) {
     const std::uint32_t count = std::min(kBlock, prompt_tokens - first);
-    layer += model.project(count) + model.attend(count, first, 0, 0);
+    layer += model.project(count) + model.attend({.queries = count, .own_before = first});
   }
   if (options_.stream_weights) {
     layer =

@@ -125,8 +125,13 @@ Nanoseconds SimulatedMachine::copy_time(CopyRoute route, std::size_t num_pieces,
   const BytesPerSecond rate = path.copy_memory == CopyMemory::pageable ? link.pageable_bandwidth
                               : gathers                                ? link.gather_bandwidth
                                                                        : link.copy_bandwidth;
-  const Nanoseconds latency = gathers ? link.gather_latency : link.copy_latency;
-  return link_noise_.apply(latency * num_calls + transfer_time(bytes, rate)) + path.stage_synchronise;
+  const SingleCopies& single = link.single_copies;
+  const bool is_single =
+      !gathers && !path.copy_per_object && path.copy_memory == CopyMemory::pinned && num_pieces <= single.most_pieces;
+  const Nanoseconds latency = gathers     ? link.gather_latency
+                              : is_single ? single.latency + single.per_piece * static_cast<std::int64_t>(num_pieces)
+                                          : link.copy_latency * num_calls;
+  return link_noise_.apply(latency + transfer_time(bytes, rate)) + path.stage_synchronise;
 }
 
 Op SimulatedMachine::copy(OpContext context, PieceList pieces, CopyRoute route, const Deps& deps) {

@@ -2,14 +2,17 @@
 
 #include <algorithm>
 
+#include "calibrate/cuda/gpu_copy_cells.hpp"
 #include "calibrate/fit/fit_line.hpp"
+#include "calibrate/fit/fit_masks.hpp"
 #include "calibrate/fit/fit_operations.hpp"
+#include "calibrate/fit/fit_selection.hpp"
 #include "calibrate/part_writer.hpp"
 
 namespace reprefill::calibrate {
 namespace {
 
-Json operations_json(const OperationFit& fit, const ModelSource& source) {
+Json operations_json(const OperationFit& fit, const MaskFit& masks, const ModelSource& source) {
   Json json = {{"model", source.geometry.name}, {"shape", sim::shape_json(source.geometry)}};
   json["method"] = source.checkpoint.empty() ? fmt::format("{} layers of random weights", source.num_layers)
                                              : "the checkpoint's own weights";
@@ -19,28 +22,29 @@ Json operations_json(const OperationFit& fit, const ModelSource& source) {
   json["score_probe"] = fit.tables.score_probe->to_json();
   json["probe_query_heads"] = fit.tables.probe_query_heads;
   json["first_token_ns"] = fit.tables.first_token_ns;
+  if (masks.keys) json["attend_mask_keys"] = masks.keys->to_json();
+  if (masks.values) json["attend_mask_values"] = masks.values->to_json();
   return json;
-}
-
-/// Beside the fixed part, which is that of 512 scores.
-double select_per_score(const std::vector<Measured>& cells) {
-  const auto cell = std::ranges::find(cells, "select_scores", [](const Measured& c) { return c.spec.quantity; });
-  REPREFILL_CHECK(cell != cells.end(), "select_scores was not measured");
-  const double few = must(median_of(cells, "select", 0, "candidates", 512), "select");
-  return std::max(0.0, median(cell->of()) - few) / cell->spec.shape.at("scores").get<double>();
 }
 
 }  // namespace
 
 Json cuda_gpu_part(const Plan& plan, const Measurements& m, std::vector<FitReport>& fits) {
   std::vector<OperationFit> operations;
+  std::vector<MaskFit> masks;
   std::vector<ModelGeometry> models;
   for (const ModelSource& source : plan.models) {
     operations.push_back(fit_operations(source.geometry, m.cells, m.num_probe_heads(source.geometry)));
+    masks.push_back(fit_masks(source.geometry, m.cells));
     models.push_back(source.geometry);
     fits.insert(fits.end(), operations.back().reports.begin(), operations.back().reports.end());
+    fits.insert(fits.end(), masks.back().reports.begin(), masks.back().reports.end());
+    const auto pages = judge_pages(source.geometry, m.cells, operations.back().tables.attend);
+    if (pages) fits.push_back(*pages);
   }
   const RooflineFit roofline = fit_roofline(models, operations, m.cells);
+  const SelectionFit selection = fit_selection(m.cells);
+  fits.push_back(selection.report);
   PartWriter part(m.gpu_name);
   part.set("peak_flops_per_s", roofline.peak_flops_per_s, "measured: the best rate of any operation");
   part.set("memory_bandwidth_bytes_per_s", roofline.memory_bandwidth_bytes_per_s,
@@ -51,34 +55,45 @@ Json cuda_gpu_part(const Plan& plan, const Measurements& m, std::vector<FitRepor
   part.set("memory_efficiency", 1.0, "the bandwidth above is a measured one");
   part.set("operation_overhead_ns", whole(must(median_of(m.cells, "operation_gap"), "operation_gap")),
            "measured: between the events of one operation and the next, the host running ahead");
-  part.set("select_overhead_ns", whole(must(median_of(m.cells, "select", 0, "candidates", 512), "select")),
-           "measured: 5 % of 512 candidates, on the host");
+  const std::string fresh =
+      "measured: on a thread that slept, from scores that a kernel wrote and another thread fetched";
+  part.set("select_overhead_ns", whole(selection.overhead_ns), fresh + "; what none of them would take");
   part.set("residual_sigma", roofline.residual_sigma, "measured: samples of attend around their medians");
-  part.set("select_per_score_ns", select_per_score(m.cells), "measured: many scores on the host, less those of 512");
+  part.set("select_per_score_ns", selection.per_score_ns, fresh + ", by chunks and by KV heads");
+  part.set("select_per_vote_ns", selection.per_vote_ns, fresh + ", by the votes of probe heads");
   Json json = part.take();
   for (std::size_t i = 0; i < operations.size(); ++i) {
-    json["operations"].push_back(operations_json(operations[i], plan.models[i]));
+    json["operations"].push_back(operations_json(operations[i], masks[i], plan.models[i]));
   }
   return json;
 }
 
 Json cuda_link_part(const Measurements& m, std::vector<FitReport>& fits) {
   const LineFit gather = fit_transfers(m.cells, "gather"), prefetch = fit_transfers(m.cells, "prefetch");
+  const LineFit single = fit_transfers(m.cells, "prefetch_single");
   const LineFit pageable = fit_transfers(m.cells, "copy_h2d_pageable");
   PartWriter part(fmt::format("host to {}", m.gpu_name));
   const auto rate = [](const LineFit& fit) { return 1e9 / fit.line.ns_per_byte; };
   const std::string pieces = "measured: 16 KiB pieces, from the driver's wish to the end on the device";
-  part.set("copy_latency_ns", whole(prefetch.line.latency_ns), pieces + ", as prefetch copies them");
-  part.set("copy_bandwidth_bytes_per_s", rate(prefetch), pieces + ", as prefetch copies them");
+  part.set("copy_latency_ns", whole(prefetch.line.latency_ns), pieces + ", as prefetch copies many of them");
+  part.set("copy_bandwidth_bytes_per_s", rate(prefetch), pieces + ", as prefetch copies many of them");
   part.set("gather_latency_ns", whole(gather.line.latency_ns), pieces + ", in one launch");
   part.set("gather_bandwidth_bytes_per_s", rate(gather), pieces + ", in one launch");
   part.set("pageable_bandwidth_bytes_per_s", rate(pageable), "measured: one range of memory that is not pinned");
   part.set("residual_sigma", residual_sigma(m.cells, "gather", 0), "measured: gathers around their medians");
-  for (const LineFit* fit : {&gather, &prefetch, &pageable}) fits.push_back(fit->report);
+  for (const LineFit* fit : {&gather, &prefetch, &single, &pageable}) fits.push_back(fit->report);
   for (const char* other : {"copy_h2d_pinned", "copy_d2h_pinned", "copy_d2h_pageable"}) {
     fits.push_back(fit_transfers(m.cells, other).report);
   }
-  return part.take();
+  // The bandwidth is charged for every byte already.
+  const double per_piece =
+      (single.line.ns_per_byte - prefetch.line.ns_per_byte) * static_cast<double>(kCopiedPiece.value);
+  Json json = part.take();
+  json["single_copies"] = {{"most_pieces", engine::kMostSingleCopies},
+                           {"latency_ns", whole(single.line.latency_ns)},
+                           {"per_piece_ns", whole(std::max(0.0, per_piece))}};
+  json["sources"]["single_copies"] = pieces + ", as prefetch copies few of them";
+  return json;
 }
 
 void amend_host_part(Json& host, const Measurements& m) {

@@ -1,14 +1,17 @@
 #include "calibrate/cuda/gpu_copy_cells.hpp"
 
+#include <algorithm>
+#include <functional>
 #include <numeric>
 
+#include "calibrate/meter/statistics.hpp"
 #include "core/base/random.hpp"
 #include "engine/gpu/gpu_memory.hpp"
 
 namespace reprefill::calibrate {
 namespace {
 
-constexpr std::uint64_t kPieceBytes = 16 * 1024;
+constexpr std::uint64_t kPieceBytes = kCopiedPiece.value;
 constexpr std::uint64_t kLargest = std::uint64_t{64} << 20;
 
 }  // namespace
@@ -76,14 +79,24 @@ namespace {
 class CopyCell final : public Cell {
  public:
   using Measure = std::function<double(GpuCopyBuffers&)>;
-  CopyCell(std::shared_ptr<GpuCopyBuffers> buffers, Measure measure, CellSpec spec)
-      : Cell(std::move(spec)), buffers_(std::move(buffers)), measure_(std::move(measure)) {}
-  Sample sample() override { return {.values = {measure_(*buffers_)}}; }
+  CopyCell(std::shared_ptr<GpuCopyBuffers> buffers, int repeats, Measure measure, CellSpec spec)
+      : Cell(std::move(spec)), buffers_(std::move(buffers)), repeats_(repeats), measure_(std::move(measure)) {}
+  Sample sample() override {
+    std::vector<double> copies;
+    for (int i = 0; i < repeats_; ++i) copies.push_back(measure_(*buffers_));
+    return {.values = {median(copies)}};
+  }
 
  private:
   std::shared_ptr<GpuCopyBuffers> buffers_;
+  int repeats_;
   Measure measure_;
 };
+
+int repeats_of(std::uint64_t bytes) {
+  constexpr std::uint64_t kEnoughBytes = 8 << 20, kMost = 15;
+  return static_cast<int>(std::clamp<std::uint64_t>(kEnoughBytes / bytes, 1, kMost));
+}
 
 }  // namespace
 
@@ -94,13 +107,17 @@ std::vector<std::unique_ptr<Cell>> gpu_copy_cells(bool full, GpuDriver* driver) 
     CellSpec spec{.id = fmt::format("{}/bytes={}", quantity, bytes),
                   .quantity = quantity,
                   .shape = {{"bytes", bytes}},
-                  .expected_s = 5e-5 + static_cast<double>(bytes) / 1e10};
-    cells.push_back(std::make_unique<CopyCell>(buffers, std::move(measure), std::move(spec)));
+                  .expected_s = repeats_of(bytes) * (5e-5 + static_cast<double>(bytes) / 1e10)};
+    cells.push_back(std::make_unique<CopyCell>(buffers, repeats_of(bytes), std::move(measure), std::move(spec)));
   };
+  for (std::uint64_t bytes = kPieceBytes; bytes <= kLargest; bytes *= 2) {
+    const bool single = bytes / kPieceBytes <= engine::kMostSingleCopies;
+    add(single ? "prefetch_single" : "prefetch", bytes,
+        [bytes](GpuCopyBuffers& b) { return b.pieces_ns(StepLane::copy, bytes); });
+  }
   const std::uint64_t step = full ? 2 : 4;
   for (std::uint64_t bytes = kPieceBytes; bytes <= kLargest; bytes *= step) {
     add("gather", bytes, [bytes](GpuCopyBuffers& b) { return b.pieces_ns(StepLane::gather, bytes); });
-    add("prefetch", bytes, [bytes](GpuCopyBuffers& b) { return b.pieces_ns(StepLane::copy, bytes); });
     add("copy_h2d_pinned", bytes, [bytes](GpuCopyBuffers& b) { return b.range_ns(true, true, bytes); });
     add("copy_d2h_pinned", bytes, [bytes](GpuCopyBuffers& b) { return b.range_ns(false, true, bytes); });
     add("copy_h2d_pageable", bytes, [bytes](GpuCopyBuffers& b) { return b.range_ns(true, false, bytes); });

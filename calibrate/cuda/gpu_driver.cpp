@@ -46,6 +46,7 @@ std::vector<StepTimes> GpuDriver::run(std::span<const Step> steps) {
   for (std::size_t i = 0; i < steps.size(); ++i) {
     engine::Lane& lane = lane_of(steps[i].lane);
     jobs[i].work = steps[i].work;
+    jobs[i].finish = steps[i].finish;
     jobs[i].lane = &lane;
     jobs[i].mark = lane.new_mark();
     times[i].enqueued = clock_.now();

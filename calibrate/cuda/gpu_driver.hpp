@@ -20,6 +20,7 @@ enum class StepLane : std::uint8_t { compute, gather, copy, device_to_host, host
 struct Step {
   StepLane lane = StepLane::compute;
   std::function<void()> work = nullptr;
+  std::function<void()> finish = nullptr;  // when a device is done with it, on the thread that waited
 };
 
 /// All on one clock: events of the GPU are placed on it by the lanes, to a few microseconds.

@@ -101,8 +101,8 @@ class ComputeWork final : public Work {
     keys_ = std::min(walk.most_keys(), (positions - kQueries) / 16 * 16);
   }
   double measure() override {
-    if (attention_) return walk_.walk(kQueries, keys_).score_ns;
-    const GpuLayerWalk::Timing timing = walk_.walk(64, 0);
+    if (attention_) return walk_.walk_with_scores(kQueries, keys_).score_ns;
+    const GpuLayerWalk::Timing timing = walk_.walk(64, {});
     return timing.project_ns + timing.attend_ns;
   }
 

@@ -12,6 +12,10 @@ struct Probe {
   double busy = 0, operations = 0, pieces = 0;
 };
 
+/// One that was never seen awake (an overloaded machine, where clocks say that it waited all the time) has no relative
+/// error.
+bool is_of_a_driver(const Measured& cell) { return cell.spec.quantity == "driver" && median(cell.of(0)) > 0; }
+
 /// Least squares of (a operations + b pieces) / busy = 1.
 std::pair<double, double> solve(std::span<const Probe> probes) {
   double oo = 0, op = 0, pp = 0, o1 = 0, p1 = 0;
@@ -34,7 +38,7 @@ std::optional<DriverFit> fit_driver(const std::vector<Measured>& cells) {
   std::vector<Probe> probes;
   std::vector<double> starts, notices;
   for (const Measured& cell : cells) {
-    if (cell.spec.quantity != "driver") continue;
+    if (!is_of_a_driver(cell)) continue;
     probes.push_back({median(cell.of(0)), median(cell.of(1)), median(cell.of(2))});
     starts.push_back(median(cell.of(3)));
     notices.push_back(median(cell.of(4)));
@@ -51,7 +55,7 @@ std::optional<DriverFit> fit_driver(const std::vector<Measured>& cells) {
                            .points = {}}};
   std::size_t at = 0;
   for (const Measured& cell : cells) {
-    if (cell.spec.quantity != "driver") continue;
+    if (!is_of_a_driver(cell)) continue;
     const Probe& probe = probes[at];
     std::vector<Probe> others = probes;
     others.erase(others.begin() + static_cast<std::ptrdiff_t>(at++));

@@ -19,7 +19,6 @@ namespace {
 // On an H100 eight blocks already fill the link (docs/performance.md); a copy engine's call costs about 2 us of the
 // host.
 constexpr std::uint32_t kDemandBlocks = 16, kPrefetchBlocks = 8;
-constexpr std::size_t kMostSingleCopies = 16;
 
 /// Copies whose sources and destinations both follow on each other become one.
 template <typename Move>

@@ -20,6 +20,9 @@ struct PartCopy {
   std::byte* to() const { return destination->data(); }
 };
 
+/// Neighbours count as one; more of them go in one launch.
+inline constexpr std::size_t kMostSingleCopies = 16;
+
 /// Inside host memory.
 void copy_on_cpu(std::span<const PartCopy> copies);
 

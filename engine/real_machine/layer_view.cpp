@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/pipeline/attention_walk.hpp"
+
 namespace reprefill::engine {
 
 using namespace pipeline;
@@ -27,11 +29,6 @@ KeyView LayerView::resolve_keys(int num_heads) {
 }
 
 namespace {
-
-/// Every KV head keeps all keys and its own values.
-bool is_per_head(const pipeline::KvView& view) {
-  return view.kept && view.grouping == traces::HeadGrouping::per_kv_head;
-}
 
 /// [num_heads][num_tokens]: 1 where the head chose the token.
 std::vector<std::uint8_t> mask_of(const Selection& selection, std::uint32_t num_heads, std::uint32_t num_tokens) {
@@ -59,9 +56,9 @@ std::vector<std::uint8_t> in_order(std::vector<std::uint8_t> mask, std::uint32_t
 
 std::uint32_t LayerViewBuilder::block_tokens() const { return options_.layout->kv_layout().block_tokens; }
 
-/// Without a selection, or with one per head, the whole prefix; else the kept units, neighbours joined.
+/// Without a selection, or under a mask, the whole prefix; else the kept units, neighbours joined.
 std::vector<LayerViewBuilder::Run> LayerViewBuilder::kept_runs(const Request& request, const pipeline::KvView& view) {
-  if (!view.kept || view.full_length || is_per_head(view)) return {{0, request.stored_tokens}};
+  if (!view.kept || attention_walk(view).mask != AttentionMask::none) return {{0, request.stored_tokens}};
   std::vector<Run> runs;
   for (const std::uint32_t unit : view.kept->shared()) {
     const std::uint32_t first = unit * view.unit_tokens;
@@ -79,9 +76,9 @@ LayerView LayerViewBuilder::attention(OpContext context, const Request& request,
   LayerView result;
   if (request.stored_tokens == 0) return result;
   Target target{.view = result, .context = context, .op = op};
-  const bool per_head = is_per_head(view);
+  const AttentionWalk walk = attention_walk(view);
   // Blocks that were not read stand for zeros under the mask: with `full_length` the compute is spent all the same.
-  target.missing_is_zero = per_head || view.full_length;
+  target.missing_is_zero = walk.mask != AttentionMask::none;
   const std::vector<Run> runs = kept_runs(request, view);
   std::vector<std::uint32_t> token_order;  // of the pages; empty: the prefix's own
   if (is_reordered(request, context.layer_idx)) {
@@ -90,10 +87,13 @@ LayerView LayerViewBuilder::attention(OpContext context, const Request& request,
     for (const Run& run : runs) add_run(target, request, run);
   }
   const auto num_heads = static_cast<std::uint32_t>(options_.geometry->num_kv_heads);
-  REPREFILL_CHECK(token_order.empty() || !per_head, "choices of single heads out of a reordered store");
-  if (per_head) {
+  REPREFILL_CHECK(result.num_tokens_ == walk.num_tokens, "pages of {} tokens for a walk through {}", result.num_tokens_,
+                  walk.num_tokens);
+  REPREFILL_CHECK(token_order.empty() || walk.mask != AttentionMask::values,
+                  "choices of single heads out of a reordered store");
+  if (walk.mask == AttentionMask::values) {
     result.keep_v_ = mask_of(*view.kept, num_heads, request.stored_tokens);
-  } else if (view.kept && view.full_length) {
+  } else if (walk.mask == AttentionMask::keys) {
     result.keep_k_ = in_order(mask_of(*view.kept, num_heads, request.stored_tokens), num_heads, token_order);
   }
   return result;

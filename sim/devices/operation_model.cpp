@@ -4,15 +4,6 @@
 #include <cmath>
 
 namespace reprefill::sim {
-namespace {
-
-/// K and V of an attention over `before` own tokens too. Where only one of K and V is kept, half a key.
-double keys_of(std::uint64_t own_before, std::uint64_t k_tokens, std::uint64_t v_tokens) {
-  return static_cast<double>(own_before) + static_cast<double>(k_tokens + v_tokens) / 2;
-}
-
-}  // namespace
-
 OperationModel::OperationModel(const GpuProfile& gpu, const ModelGeometry& geometry)
     : gpu_(gpu), costs_(geometry), geometry_(geometry) {
   for (const ModelOperations& model : *gpu_.operations) {
@@ -83,17 +74,36 @@ Nanoseconds OperationModel::score(std::uint64_t queries, std::uint64_t prefix_to
   return measured(value, wanted, at_edge);
 }
 
-Nanoseconds OperationModel::attend(std::uint64_t queries, std::uint64_t own_before, std::uint64_t k_tokens,
-                                   std::uint64_t v_tokens) {
+TableValue OperationModel::mask_cost(const AttendShape& shape) const {
+  const bool on_keys = shape.walk.mask == pipeline::AttentionMask::keys;
+  const std::optional<DurationTable>& table = on_keys ? table_->mask_keys : table_->mask_values;
+  // Bundles from before masks were measured have none.
+  if (shape.walk.mask == pipeline::AttentionMask::none || !table) return {.ns = 0, .inside = true};
+  const auto queries = static_cast<double>(shape.queries), tokens = static_cast<double>(shape.walk.num_tokens);
+  TableValue cost = table->at(queries, tokens);
+  // Masks are looked up tile by tile: beyond the grid, by the number of tiles. A block of few queries is one all the
+  // same.
+  if (!cost.inside) {
+    cost.ns *= std::max(1.0, queries / table->clamp_queries(queries)) * tokens / table->clamp_keys(tokens);
+  }
+  return cost;
+}
+
+Nanoseconds OperationModel::attend(const AttendShape& shape) {
   ++num_queries_;
-  const Nanoseconds wanted = attend_roofline(queries, own_before, k_tokens, v_tokens);
-  if (table_ == nullptr) return overhead() + wanted;
-  const auto asked = static_cast<double>(queries);
-  const double keys = keys_of(own_before, k_tokens, v_tokens);
-  const TableValue value = table_->attend.at(asked, keys);
+  if (table_ == nullptr) {
+    return overhead() + attend_roofline(shape.queries, shape.own_before, shape.k_tokens, shape.v_tokens);
+  }
+  const std::uint64_t tokens = shape.walk.num_tokens;
+  const auto queries = static_cast<double>(shape.queries), keys = static_cast<double>(shape.own_before + tokens);
+  const TableValue value = table_->attend.at(queries, keys);
+  const auto edge_queries = static_cast<std::uint64_t>(table_->attend.clamp_queries(queries));
   const auto edge_keys = static_cast<std::uint64_t>(table_->attend.clamp_keys(keys));
-  const auto edge_queries = static_cast<std::uint64_t>(table_->attend.clamp_queries(asked));
-  return measured(value, wanted, attend_roofline(edge_queries, 0, edge_keys, edge_keys));
+  const Nanoseconds plain = measured(value, attend_roofline(shape.queries, shape.own_before, tokens, tokens),
+                                     attend_roofline(edge_queries, 0, edge_keys, edge_keys));
+  const TableValue mask = mask_cost(shape);
+  if (value.inside && !mask.inside) ++num_extrapolated_;
+  return plain + Nanoseconds{static_cast<std::int64_t>(std::ceil(mask.ns))};
 }
 
 Nanoseconds OperationModel::first_token() {

@@ -66,7 +66,8 @@ DurationTable read_table(const JsonValue& model, const char* key, bool over_keys
 
 ModelOperations read_model(const JsonValue& object) {
   object.require_object().refuse_unknown_keys({"model", "shape", "project", "attend", "score", "score_probe",
-                                               "probe_query_heads", "first_token_ns", "begin", "method"});
+                                               "probe_query_heads", "first_token_ns", "begin", "attend_mask_keys",
+                                               "attend_mask_values", "method"});
   ModelOperations model{.shape = read_shape(object.key("shape")),
                         .project = read_table(object, "project", false),
                         .attend = read_table(object, "attend", true),
@@ -77,6 +78,8 @@ ModelOperations read_model(const JsonValue& object) {
     model.probe_query_heads = read_count(object, "probe_query_heads", 1);
   }
   if (object.has("begin")) model.begin = read_table(object, "begin", false);
+  if (object.has("attend_mask_keys")) model.mask_keys = read_table(object, "attend_mask_keys", true);
+  if (object.has("attend_mask_values")) model.mask_values = read_table(object, "attend_mask_values", true);
   model.first_token_ns = object.key("first_token_ns").as_number(0, 1e15, "ns");
   return model;
 }

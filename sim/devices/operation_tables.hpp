@@ -53,6 +53,9 @@ struct ModelOperations {
   int probe_query_heads = 0;
   double first_token_ns = 0;
   std::optional<DurationTable> begin = std::nullopt;  // queries: what a request costs before its first layer
+  // queries x tokens of the prefix: what masks add to an attention over as many tokens without any; absent in bundles
+  // of schema 1.
+  std::optional<DurationTable> mask_keys = std::nullopt, mask_values = std::nullopt;
 
   /// Whether operations of this geometry take the time of this one's.
   bool fits(const ModelGeometry& geometry) const;

@@ -55,19 +55,33 @@ void read_measured(const JsonValue& object, GpuProfile& gpu) {
   if (object.has("select_per_score_ns")) {
     gpu.select_per_score_ns = object.key("select_per_score_ns").as_number(0, 1e6, "ns");
   }
+  if (object.has("select_per_vote_ns")) {
+    gpu.select_per_vote_ns = object.key("select_per_vote_ns").as_number(0, 1e6, "ns");
+  }
   if (!object.has("operations")) return;
   gpu.operations = std::make_shared<const std::vector<ModelOperations>>(read_operations(object.key("operations")));
 }
 void read_measured(const JsonValue& object, SsdProfile& ssd) {
   if (object.has("read_curve")) ssd.read_curve = read_curve(object.key("read_curve"));
 }
+void read_measured(const JsonValue& object, LinkProfile& link) {
+  if (!object.has("single_copies")) return;
+  const JsonValue single = object.key("single_copies").require_object();
+  single.refuse_unknown_keys({"most_pieces", "latency_ns", "per_piece_ns"});
+  const auto cost = [&](const char* key) { return Nanoseconds{single.key(key).as_integer(0, 1'000'000'000, "ns")}; };
+  link.single_copies = {
+      .most_pieces = static_cast<std::uint32_t>(single.key("most_pieces").as_integer(1, 65536, "pieces")),
+      .latency = cost("latency_ns"),
+      .per_piece = cost("per_piece_ns")};
+}
 void read_measured(const JsonValue& object, HostProfile& host) {
   if (object.has("driver")) host.driver = read_driver(object.key("driver"));
 }
 template <typename Part>
 std::vector<std::string> measured_keys() {
-  if constexpr (std::is_same_v<Part, GpuProfile>) return {"operations", "select_per_score_ns"};
+  if constexpr (std::is_same_v<Part, GpuProfile>) return {"operations", "select_per_score_ns", "select_per_vote_ns"};
   if constexpr (std::is_same_v<Part, SsdProfile>) return {"read_curve"};
+  if constexpr (std::is_same_v<Part, LinkProfile>) return {"single_copies"};
   if constexpr (std::is_same_v<Part, HostProfile>) return {"driver"};
   return {};
 }
@@ -77,6 +91,8 @@ template <typename Part>
 void follow_overrides(Part&, const Part&) {}
 /// A what-if GPU is its numbers: durations measured on another one say nothing of it.
 void follow_overrides(GpuProfile& gpu, const GpuProfile&) { gpu.operations = GpuProfile().operations; }
+/// Nor does what few copies took on another link.
+void follow_overrides(LinkProfile& link, const LinkProfile&) { link.single_copies = {}; }
 /// A what-if drive keeps the curve's form: every bandwidth and latency changes as the headline number does.
 void follow_overrides(SsdProfile& ssd, const SsdProfile& before) {
   const double faster = ssd.read_bandwidth.value / before.read_bandwidth.value;
@@ -93,6 +109,7 @@ template <typename Part>
 void write_measured(Json&, const Part&) {}
 void write_measured(Json& json, const GpuProfile& gpu) {
   if (gpu.select_per_score_ns > 0) json["select_per_score_ns"] = gpu.select_per_score_ns;
+  if (gpu.select_per_vote_ns > 0) json["select_per_vote_ns"] = gpu.select_per_vote_ns;
   if (gpu.operations->empty()) return;
   std::string text;
   for (const ModelOperations& model : *gpu.operations) {
@@ -103,10 +120,19 @@ void write_measured(Json& json, const GpuProfile& gpu) {
                  model.score_probe ? model.score_probe->to_json() : Json(nullptr),
                  model.first_token_ns}
                 .dump();
-    if (model.begin) text += model.begin->to_json().dump();
+    for (const auto* table : {&model.begin, &model.mask_keys, &model.mask_values}) {
+      if (*table) text += (*table)->to_json().dump();
+    }
     json["operations"]["models"].push_back(model.shape.name);
   }
   json["operations"]["digest"] = fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
+}
+void write_measured(Json& json, const LinkProfile& link) {
+  const SingleCopies& single = link.single_copies;
+  if (single.most_pieces == 0) return;
+  json["single_copies"] = {{"most_pieces", single.most_pieces},
+                           {"latency_ns", single.latency.value},
+                           {"per_piece_ns", single.per_piece.value}};
 }
 void write_measured(Json& json, const SsdProfile& ssd) {
   for (const ReadCost& cost : ssd.read_curve) {
@@ -170,6 +196,8 @@ Bundle load_bundle(const std::filesystem::path& path) {
 
 void refuse_unknown_parts(const JsonValue& model) {
   model.require_object().refuse_unknown_keys({"schema_version", "gpu", "ssd", "link", "host", "interference", "fits"});
+  // A later one would be refused by a key that this reader does not know; this says why.
+  if (model.has("schema_version")) model.key("schema_version").as_integer(1, kBundleSchemaVersion, "");
 }
 
 /// Empty where there is none of this name.

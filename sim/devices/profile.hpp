@@ -24,6 +24,7 @@ struct GpuProfile {
   Nanoseconds operation_overhead{0};
   Nanoseconds select_overhead{0};
   double select_per_score_ns = 0;  // besides, for each score it chooses from; measured only
+  double select_per_vote_ns = 0;   // instead, where probe heads vote; 0: as above
   double residual_sigma = 0;
   /// Measured durations by model; none in a datasheet profile, nor once a scenario overrides one of the numbers above.
   std::shared_ptr<const std::vector<ModelOperations>> operations =
@@ -55,6 +56,13 @@ struct SsdProfile {
   ReadCost read_cost(Bytes size) const;
 };
 
+/// Few pieces go one by one, through the copy engine; more of them in one launch.
+struct SingleCopies {
+  std::uint32_t most_pieces = 0;  // 0: not measured; all as copy_latency and copy_bandwidth say
+  Nanoseconds latency{0};
+  Nanoseconds per_piece{0};  // beside its transfer, at copy_bandwidth
+};
+
 struct LinkProfile {
   std::string name;
   Nanoseconds copy_latency{0};
@@ -63,7 +71,11 @@ struct LinkProfile {
   BytesPerSecond gather_bandwidth;
   BytesPerSecond pageable_bandwidth;
   double residual_sigma = 0;
+  SingleCopies single_copies = {};  // measured only
 };
+
+/// Of a bundle's model.json: 2 since it may hold what masks cost and how votes and single copies go; 1 is read, too.
+inline constexpr int kBundleSchemaVersion = 2;
 
 /// The thread that runs the systems: it issues operations one after the other and hears of their ends. Measured on an
 /// engine; all zero in a datasheet profile: there operations begin and end unheard.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <vector>
 
 #include "core/base/error.hpp"
@@ -46,46 +47,41 @@ class TableLayout {
   std::size_t size_ = 0;
 };
 
-/// [heads][tokens] to [heads][slots].
-void spread_mask(std::span<const std::uint8_t> mask, std::span<const Page> pages, std::uint32_t page_tokens,
-                 std::size_t num_heads, std::size_t stride, std::uint8_t* out) {
+/// [heads][tokens], each head's row at a multiple of 16 bytes.
+void spread_mask(std::span<const std::uint8_t> mask, std::size_t num_heads, std::size_t stride, std::byte* out) {
   const std::size_t num_tokens = mask.size() / num_heads;
   for (std::size_t head = 0; head < num_heads; ++head) {
-    const std::uint8_t* from = mask.data() + head * num_tokens;
-    std::uint8_t* to = out + head * stride;
-    for (const Page& page : pages) {
-      std::memcpy(to, from, page.num_tokens);
-      from += page.num_tokens;
-      to += page_tokens;
-    }
+    std::memcpy(out + head * stride, mask.data() + head * num_tokens, num_tokens);
+    std::memset(out + head * stride + num_tokens, 0, stride - num_tokens);
   }
 }
 
-bool all_but_last_are_full(std::span<const Page> pages, std::uint32_t page_tokens) {
-  return std::all_of(pages.begin(), pages.end() - 1,
-                     [page_tokens](const Page& page) { return page.num_tokens == page_tokens; });
-}
-
 }  // namespace
+
+std::uint32_t full_page_tokens(std::span<const KvPage> pages) {
+  std::uint32_t common = 0;
+  for (std::size_t i = 0; i + 1 < pages.size(); ++i) common = std::gcd(common, pages[i].num_tokens);
+  if (common == 0) return std::min(pages.back().num_tokens, kernels::kMaxPageTokens);
+  std::uint32_t tokens = std::min(common, kernels::kMaxPageTokens);
+  while (common % tokens != 0) --tokens;
+  return tokens;
+}
 
 kernels::PagedKv upload_view(UploadRing& uploads, const KvView& view, int num_kv_heads, int head_dim) {
   if (view.num_tokens == 0) return {};
   const auto num_heads = static_cast<std::size_t>(num_kv_heads);
   const std::size_t token_bytes = num_heads * static_cast<std::size_t>(head_dim) * sizeof(BFloat16);
-  const std::vector<Page> pages = cut_pages(view.pages, kernels::kMaxPageTokens, token_bytes);
-  std::uint32_t page_tokens = 0;
-  for (const Page& page : pages) page_tokens = std::max(page_tokens, page.num_tokens);
+  const std::uint32_t page_tokens = full_page_tokens(view.pages);
+  const std::vector<Page> pages = cut_pages(view.pages, page_tokens, token_bytes);
   const std::size_t num_pages = pages.size();
   kernels::PagedKv paged;
   paged.tokens.page_tokens = page_tokens;
-  paged.tokens.num_slots = static_cast<std::uint32_t>(num_pages - 1) * page_tokens + pages.back().num_tokens;
+  paged.tokens.num_slots = view.num_tokens;
   paged.mask_stride = static_cast<std::uint32_t>((paged.tokens.num_slots + 15) / 16 * 16);
-  const bool counts = !all_but_last_are_full(pages, page_tokens);
 
   TableLayout layout;
   const std::size_t keys_at = layout.add(num_pages * sizeof(void*));
   const std::size_t values_at = layout.add(num_pages * sizeof(void*));
-  const std::size_t counts_at = layout.add(counts ? num_pages * sizeof(std::uint32_t) : 0);
   const std::size_t mask_bytes = num_heads * paged.mask_stride;
   const std::size_t keep_k_at = layout.add(view.keep_k.empty() ? 0 : mask_bytes);
   const std::size_t keep_v_at = layout.add(view.keep_v.empty() ? 0 : mask_bytes);
@@ -93,20 +89,13 @@ kernels::PagedKv upload_view(UploadRing& uploads, const KvView& view, int num_kv
   for (std::size_t i = 0; i < num_pages; ++i) {
     std::memcpy(host + keys_at + i * sizeof(void*), &pages[i].keys, sizeof(void*));
     std::memcpy(host + values_at + i * sizeof(void*), &pages[i].values, sizeof(void*));
-    if (counts) std::memcpy(host + counts_at + i * sizeof(std::uint32_t), &pages[i].num_tokens, sizeof(std::uint32_t));
   }
-  const auto spread = [&](std::span<const std::uint8_t> mask, std::size_t at) {
-    if (mask.empty()) return;
-    std::memset(host + at, 0, mask_bytes);
-    spread_mask(mask, pages, page_tokens, num_heads, paged.mask_stride, reinterpret_cast<std::uint8_t*>(host + at));
-  };
-  spread(view.keep_k, keep_k_at);
-  spread(view.keep_v, keep_v_at);
+  if (!view.keep_k.empty()) spread_mask(view.keep_k, num_heads, paged.mask_stride, host + keep_k_at);
+  if (!view.keep_v.empty()) spread_mask(view.keep_v, num_heads, paged.mask_stride, host + keep_v_at);
 
   const std::byte* device = uploads.send();
   paged.key_pages = reinterpret_cast<const BFloat16* const*>(device + keys_at);
   paged.value_pages = reinterpret_cast<const BFloat16* const*>(device + values_at);
-  if (counts) paged.tokens.tokens_per_page = reinterpret_cast<const std::uint32_t*>(device + counts_at);
   if (!view.keep_k.empty()) paged.keep_k = reinterpret_cast<const std::uint8_t*>(device + keep_k_at);
   if (!view.keep_v.empty()) paged.keep_v = reinterpret_cast<const std::uint8_t*>(device + keep_v_at);
   return paged;

@@ -37,6 +37,13 @@ TEST(FitDriver, NoCostIsNegative) {
   EXPECT_GT(pieces_only->costs.per_piece, Nanoseconds{0});
 }
 
+TEST(FitDriver, AProbeThatWasNeverSeenAwakeSaysNothing) {
+  const auto fit = fit_driver({probe("a", 10, 0, 0), probe("b", 10, 0, 20'000)});
+  EXPECT_EQ(fit->costs.per_operation, Nanoseconds{2000});
+  EXPECT_EQ(fit->report.points.size(), 1u);
+  EXPECT_FALSE(fit_driver({probe("a", 10, 0, 0)}).has_value());
+}
+
 TEST(FitDriver, OneProbeOrNoneIsAnswered) {
   EXPECT_EQ(fit_driver({probe("a", 10, 0, 20'000)})->costs.per_operation, Nanoseconds{2000});
   EXPECT_FALSE(fit_driver({}).has_value());

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "core/base/error.hpp"
+#include "engine/executor/cuda/gpu_views.hpp"
 #include "tests/engine/executor/comparison.hpp"
 #include "tests/engine/executor/executor_fixture.hpp"
 #include "tests/support/test_gpu.hpp"
@@ -47,6 +48,23 @@ std::vector<Case> cases() {
         Json{{"rope_scaling", {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 64}}}};
   });
   return all;
+}
+
+std::uint32_t full_pages_of(const std::vector<std::uint32_t>& lengths) {
+  std::vector<KvPage> pages;
+  for (const std::uint32_t length : lengths) pages.push_back({.num_tokens = length});
+  return full_page_tokens(pages);
+}
+
+TEST(FullPages, AreAsLongAsAllButTheLastPageCanBeFilledWith) {
+  EXPECT_EQ(full_pages_of({6016}), 128u);  // 47 of them
+  EXPECT_EQ(full_pages_of({100}), 100u);
+  EXPECT_EQ(full_pages_of({64, 64, 64}), 64u);
+  EXPECT_EQ(full_pages_of({128, 16, 48, 16}), 16u);  // runs of neighbouring chunks
+  EXPECT_EQ(full_pages_of({16, 16, 7}), 16u);
+  EXPECT_EQ(full_pages_of({6080, 192}), 95u);  // 64 * 95: the longest part of it that a page can hold
+  EXPECT_EQ(full_pages_of({3, 1, 20}), 1u);    // scattered tokens
+  EXPECT_EQ(full_pages_of({131, 5}), 1u);      // a prime beyond the longest page
 }
 
 class GpuModels : public testing::TestWithParam<Case> {
@@ -126,6 +144,36 @@ TEST_P(GpuModels, MasksLeaveOutKeysAndValuesByHeadAsOnTheCpu) {
     return last_logits(executor, *prefill(executor, std::span(tokens).subspan(40), views, 40));
   };
   EXPECT_LT(relative_error(run(*gpu_), run(cpu_)), kBf16Bound);
+}
+
+TEST_P(GpuModels, ScatteredRunsOfTokensUnderMasksOrNotAreThoseOfTheCpu) {
+  const auto tokens = ids(60);
+  const auto heads = static_cast<std::size_t>(geometry().num_kv_heads);
+  const std::vector<std::uint32_t> lengths = {1, 6, 2, 5};  // one is left out behind each
+  const std::uint32_t num_kept = 14;
+  std::vector<std::uint8_t> keep_v(heads * num_kept);
+  for (std::size_t i = 0; i < keep_v.size(); ++i) keep_v[i] = combine64(9, i) % 3 != 0;
+  for (const bool masked : {false, true}) {
+    const auto run = [&](Executor& executor) {
+      const auto whole = prefill(executor, std::span(tokens).first(40));
+      const StoredPrefix prefix(executor, *whole, 40, 1);
+      std::vector<std::vector<KvPage>> pages;
+      std::vector<KvView> views;
+      for (int layer = 0; layer < geometry().num_layers; ++layer) {
+        std::vector<KvPage>& runs = pages.emplace_back();
+        std::uint32_t token = 0;
+        for (const std::uint32_t length : lengths) {
+          const KvPage& first = prefix.view(layer).pages[token];
+          runs.push_back({first.keys, first.values, length});
+          token += length + 1;
+        }
+        views.push_back({.pages = runs, .num_tokens = num_kept});
+        if (masked) views.back().keep_v = keep_v;
+      }
+      return last_logits(executor, *prefill(executor, std::span(tokens).subspan(40), views, 40));
+    };
+    EXPECT_LT(relative_error(run(*gpu_), run(cpu_)), kBf16Bound) << masked;
+  }
 }
 
 TEST_P(GpuModels, ScoresOfEveryGroupingAndUnitAreThoseOfTheCpu) {

@@ -86,12 +86,21 @@ GpuProfile measured_gpu() {
   return gpu;
 }
 
+AttendShape over(std::uint64_t queries, std::uint64_t own_before, std::uint32_t tokens) {
+  return {.queries = queries,
+          .own_before = own_before,
+          .k_tokens = tokens,
+          .v_tokens = tokens,
+          .walk = {.num_tokens = tokens}};
+}
+
 TEST(MeasuredOperations, InsideTheGridTheTableSpeaksAndTheHandOverIsAdded) {
   OperationModel model(measured_gpu(), shape());
   EXPECT_EQ(model.project(10), Nanoseconds{1007});
-  EXPECT_EQ(model.attend(10, 0, 100, 100), Nanoseconds{6007});
-  EXPECT_EQ(model.attend(1, 20, 80, 80), Nanoseconds{607});  // own tokens before the block are keys too
-  EXPECT_EQ(model.attend(1, 0, 100, 0), Nanoseconds{557});   // half of its K and V
+  EXPECT_EQ(model.attend(over(10, 0, 100)), Nanoseconds{6007});
+  EXPECT_EQ(model.attend(over(1, 20, 80)), Nanoseconds{607});  // own tokens before the block are keys too
+  // What is kept of K and V does not matter: the kernels go through all of the walk.
+  EXPECT_EQ(model.attend({.queries = 1, .k_tokens = 10, .v_tokens = 5, .walk = {.num_tokens = 100}}), Nanoseconds{607});
   EXPECT_EQ(model.score(1, 100, 4, 2), Nanoseconds{67});
   EXPECT_EQ(model.score(1, 100, 2, 1), Nanoseconds{13});
   EXPECT_EQ(model.first_token(), Nanoseconds{84});
@@ -104,11 +113,44 @@ TEST(MeasuredOperations, BeyondTheGridTheRooflineGoesOnFromItsEdgeAndIsCounted) 
   // FLOPs of a projection are proportional to its queries: twice the edge's, so about twice the time.
   EXPECT_NEAR(static_cast<double>(model.project(20).value), 2007, 5);
   EXPECT_EQ(model.num_extrapolated(), 1u);
-  EXPECT_GT(model.attend(10, 0, 200, 200), Nanoseconds{6007});
+  EXPECT_GT(model.attend(over(10, 0, 200)), Nanoseconds{6007});
   EXPECT_EQ(model.num_extrapolated(), 2u);
   // One probed head where two were measured.
   EXPECT_LT(model.score(1, 100, 1, 1), Nanoseconds{13});
   EXPECT_EQ(model.num_extrapolated(), 3u);
+}
+
+TEST(MeasuredOperations, AMaskAddsWhatItWasMeasuredToAddToTheWalkItLiesOver) {
+  GpuProfile gpu = measured_gpu();
+  ModelOperations tables = gpu.operations->front();
+  tables.mask_values = DurationTable({2, 10}, {0, 50}, {0, 20, 0, 40});
+  gpu.operations = std::make_shared<const std::vector<ModelOperations>>(std::vector{tables});
+  OperationModel model(gpu, shape());
+  const auto under = [&](std::uint64_t queries, std::uint32_t tokens, pipeline::AttentionMask mask) {
+    AttendShape masked = over(queries, 0, tokens);
+    masked.walk.mask = mask;
+    return model.attend(masked) - model.attend(over(queries, 0, tokens));
+  };
+  EXPECT_EQ(under(10, 50, pipeline::AttentionMask::values), Nanoseconds{40});
+  EXPECT_EQ(under(10, 25, pipeline::AttentionMask::values), Nanoseconds{20});
+  EXPECT_EQ(under(6, 50, pipeline::AttentionMask::values), Nanoseconds{30});
+  EXPECT_EQ(under(10, 50, pipeline::AttentionMask::keys), Nanoseconds{0}) << "was not measured";
+  EXPECT_EQ(model.num_extrapolated(), 0u);
+  // Beyond the masks' own grid: by the tokens; fewer queries than the fewest are a tile all the same.
+  EXPECT_EQ(under(10, 100, pipeline::AttentionMask::values), Nanoseconds{80});
+  EXPECT_EQ(under(1, 50, pipeline::AttentionMask::values), Nanoseconds{20});
+  EXPECT_EQ(model.num_extrapolated(), 2u);
+}
+
+TEST(Select, CostsEachScoreAndEachVoteWhatItWasMeasuredToCost) {
+  GpuProfile gpu;
+  gpu.select_overhead = Nanoseconds{100};
+  gpu.select_per_score_ns = 2;
+  EXPECT_EQ(OperationModel(gpu).select(50, pipeline::SelectionMode::top_k_per_group), Nanoseconds{200});
+  EXPECT_EQ(OperationModel(gpu).select(50, pipeline::SelectionMode::probe_vote), Nanoseconds{200}) << "not measured";
+  gpu.select_per_vote_ns = 3;
+  EXPECT_EQ(OperationModel(gpu).select(50, pipeline::SelectionMode::probe_vote), Nanoseconds{250});
+  EXPECT_EQ(OperationModel(gpu).select(50, pipeline::SelectionMode::top_k_of_sum), Nanoseconds{200});
 }
 
 TEST(MeasuredOperations, TheNumberOfLayersDoesNotMatterAnyOtherNumberOfTheShapeDoes) {

@@ -301,6 +301,43 @@ TEST_F(Bundles, APartOfOwnNumbersAloneMustHaveThemAll) {
   expect_refused("{" + others + ", \"ssd\": " + ssd.dump() + "}", "profile.ssd: num_channels is missing");
 }
 
+// ---- what a measured bundle of a later schema holds ----
+
+TEST_F(Bundles, VotesAndSingleCopiesAreReadAndBelongToWhatWasMeasured) {
+  EXPECT_EQ(read("\"one\"").link.single_copies.most_pieces, 0u);
+  Json measured = bundle;
+  measured["model"]["schema_version"] = 2;
+  measured["model"]["gpu"]["select_per_vote_ns"] = 19.5;
+  measured["model"]["link"]["single_copies"] = {{"most_pieces", 16}, {"latency_ns", 2000}, {"per_piece_ns", 2700}};
+  write("one", measured);
+  const Profile profile = read("\"one\"");
+  EXPECT_EQ(profile.gpu.select_per_vote_ns, 19.5);
+  EXPECT_EQ(profile.link.single_copies.most_pieces, 16u);
+  EXPECT_EQ(profile.link.single_copies.latency, Nanoseconds{2000});
+  EXPECT_EQ(profile.link.single_copies.per_piece, Nanoseconds{2700});
+  EXPECT_EQ(profile.resolved["link"]["single_copies"]["per_piece_ns"], 2700);
+  EXPECT_EQ(profile.resolved["gpu"]["select_per_vote_ns"], 19.5);
+  // A link of other numbers is another link.
+  EXPECT_EQ(read(R"({"name": "one", "link": {"copy_bandwidth": "50 GB/s"}})").link.single_copies.most_pieces, 0u);
+}
+
+TEST_F(Bundles, SingleCopiesThatMakeNoSenseAreRefused) {
+  const auto with = [&](Json single) {
+    Json damaged = bundle;
+    damaged["model"]["link"]["single_copies"] = std::move(single);
+    return damaged;
+  };
+  expect_damage_found(with({{"most_pieces", 0}, {"latency_ns", 1}, {"per_piece_ns", 1}}), "most_pieces", "found 0");
+  expect_damage_found(with({{"most_pieces", 4}, {"latency_ns", 1}}), "per_piece_ns is missing");
+  expect_damage_found(with({{"most_pieces", 4}, {"latency_ns", 1}, {"per_piece_ns", 1}, {"x", 1}}), "unknown key");
+}
+
+TEST_F(Bundles, ALaterSchemaThanThisProgramKnowsIsRefused) {
+  Json later = bundle;
+  later["model"]["schema_version"] = kBundleSchemaVersion + 1;
+  expect_damage_found(later, "schema_version", "found 3");
+}
+
 // ---- interference ----
 
 class InterferenceTable : public Bundles {

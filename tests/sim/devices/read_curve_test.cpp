@@ -114,8 +114,10 @@ TEST_F(BundleTest, ASelectionOnTheHostTakesTimeForEachScore) {
   const Json measured = {{"name", "a800-990pro"}, {"gpu", (folder / "b").string()}};
   const Profile profile = read(measured);
   EXPECT_EQ(profile.resolved["gpu"]["select_per_score_ns"], 2.5);
-  EXPECT_EQ(OperationModel(profile.gpu, {}).select(1000), profile.gpu.select_overhead + Nanoseconds{2500});
-  EXPECT_EQ(OperationModel(read("a800-990pro").gpu, {}).select(1000), profile.gpu.select_overhead);
+  EXPECT_EQ(OperationModel(profile.gpu, {}).select(1000, pipeline::SelectionMode::top_k_of_sum),
+            profile.gpu.select_overhead + Nanoseconds{2500});
+  EXPECT_EQ(OperationModel(read("a800-990pro").gpu, {}).select(1000, pipeline::SelectionMode::top_k_of_sum),
+            profile.gpu.select_overhead);
   model["gpu"]["select_per_score_ns"] = -1;
   EXPECT_THROW(read(measured), ConfigError);
 }
