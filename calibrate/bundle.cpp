@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "calibrate/common_mode.hpp"
 #include "calibrate/cuda/cuda_parts.hpp"
 #include "calibrate/fit/fit_driver.hpp"
 #include "calibrate/fit/fit_line.hpp"
@@ -93,6 +94,12 @@ Json ssd_part(const Plan& plan, const Measurements& m, std::vector<FitReport>& f
   part.set("mixed_slowdown", fit.ssd.mixed_slowdown,
            fit.has_writes ? "measured: 128 KiB reads beside 1 MiB writes" : "assumption: none; no write was measured");
   part.set("residual_sigma", fit.ssd.residual_sigma, by + ": latencies of single reads at depth 1");
+  if (fit.first_group_share) {
+    part.set("service", enum_name(fit.ssd.service),
+             fmt::format("measured: of two groups of reads queued together the first is done at {:.2f} of the time of "
+                         "both: 0.5 would be one after the other, 1 all alike",
+                         *fit.first_group_share));
+  }
   Json json = part.take();
   for (const sim::ReadCost& cost : fit.ssd.read_curve) {
     json["read_curve"].push_back({{"bytes", cost.size.value},
@@ -241,6 +248,10 @@ Bundle make_bundle(const Plan& plan, const Measurements& m, const std::string& n
   bundle.fits.push_back(copies.report);
   bundle.model["interference"] =
       on_gpu ? cuda_interference(m.cells, bundle.fits) : interference_json(m.cells, bundle.fits);
+  if (std::optional<CommonModeFit> common = fit_common_mode(plan, m, bundle.model)) {
+    bundle.model["common_mode"] = sim::to_json(common->common);
+    bundle.fits.push_back(std::move(common->report));
+  }
   bundle.model["fits"] = Json::array();
   for (const FitReport& fit : bundle.fits) bundle.model["fits"].push_back(fit.to_json());
   return bundle;

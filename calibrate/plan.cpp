@@ -141,6 +141,13 @@ Json Plan::to_json() const {
   return json;
 }
 
+StoppingRule read_again_rule(StoppingRule rule) {
+  rule.min_samples = rule.fewest;
+  rule.max_samples = 2 * rule.samples_per_turn;
+  rule.cap_s = std::min(rule.cap_s, 0.3);
+  return rule;
+}
+
 double expected_cell_s(const CellSpec& spec, const StoppingRule& rule) {
   // Most cells are noisy enough to go on to about half of their cap, or to their last sample, with one of four to warm
   // up.
@@ -192,6 +199,10 @@ Plan make_plan(const CalibrateOptions& options) {
     plan_gpu(plan);
   } else {
     plan_cpu(plan, clock);
+  }
+  if (plan.site) {
+    plan.parts.push_back(
+        part_of("reads once more", read_again_cells(plan.storage_grid, nullptr), read_again_rule(plan.rule)));
   }
   return plan;
 }

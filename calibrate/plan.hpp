@@ -59,6 +59,9 @@ struct Plan {
   Json to_json() const;
 };
 
+/// Of the reads at a calibration's end: a turn or two each, since only their drift is asked for.
+StoppingRule read_again_rule(StoppingRule rule);
+
 /// Throws ConfigError for a device that this build has not, a storage site that is refused, models that cannot be read
 /// or that the engine does not run, and where nothing is left to measure.
 Plan make_plan(const CalibrateOptions& options);

@@ -119,7 +119,10 @@ class PlanRun {
     } else {
       measure_cpu();
     }
-    if (file_) check_page_cache();
+    if (file_) {
+      measure_cells(read_again_cells(plan_.storage_grid, &*file_), read_again_rule(plan_.rule));
+      check_page_cache();
+    }
     result_.after = read_conditions();
     result_.wall_s = to_seconds(clock_.now() - start);
     result_.disturbances =
@@ -161,6 +164,7 @@ class PlanRun {
   }
 
   void measure_storage() {
+    require_locked_memory(plan_.storage_grid);
     const std::size_t fill = next_part_++;
     file_.emplace(plan_.site->folder, plan_.site->span, [&](double share) {
       progress_.update(fill, share);
@@ -268,7 +272,9 @@ Measurements run_plan(const Plan& plan, const RunOptions& options) {
   if (plan.options.fio) {
     std::vector<Measured> reads = read_fio_result(*plan.options.fio);
     // Our own reads, if any, give way.
-    std::erase_if(result.cells, [](const Measured& cell) { return cell.spec.quantity == "read"; });
+    std::erase_if(result.cells, [](const Measured& cell) {
+      return cell.spec.quantity == "read" || cell.spec.quantity == "read_again";  // of another moment than fio's
+    });
     std::ranges::move(reads, std::back_inserter(result.cells));
   }
   return result;

@@ -20,6 +20,7 @@ struct CompareVerbOptions {
   std::size_t repeats = 7;
   std::uint64_t range_replicas = 40;
   double tolerance = 0.05;
+  bool no_drive_probes = false;
   bool buffered = false, unregistered = false, resume = false, force = false, judge_only = false;
   bool quiet = false, json = false;
 };
@@ -51,6 +52,7 @@ study::CompareOptions compare_options(const CompareVerbOptions& options, const s
                                       const sim::InterruptGuard& interrupt) {
   study::CompareOptions wanted{.repeats = options.repeats, .range_replicas = options.range_replicas};
   wanted.judgement.tolerance = options.tolerance;
+  wanted.probe_drive = !options.no_drive_probes;
   wanted.real = {.buffered_reads = options.buffered,
                  .unregistered_buffers = options.unregistered,
                  .interrupted = &interrupt.flag()};
@@ -153,6 +155,9 @@ void add_compare(CLI::App& app, const Environment& environment) {
   verb->add_option("--out", options->out, "Result folder (default results/compare-NAME)");
   verb->add_option("--work", options->work,
                    "Folder for the store and recorded importance, kept (default: OUT/work, removed at the end)");
+  verb->add_flag(
+      "--no-drive-probes", options->no_drive_probes,
+      "Do not measure the drive beside the rounds of real runs (half a second before, between and after them)");
   verb->add_flag("--buffered", options->buffered, "Read through the page cache instead of O_DIRECT");
   verb->add_flag("--unregistered-buffers", options->unregistered, "Do without locked memory for io_uring");
   CLI::Option* resume =

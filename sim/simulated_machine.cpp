@@ -10,10 +10,16 @@ using namespace pipeline;
 
 namespace {
 
-Noise noise_of(const SimulatedMachineOptions& options, double sigma, const char* device) {
+Noise noise_of(const SimulatedMachineOptions& options, double sigma, CommonTerm CommonMode::*common,
+               const char* device) {
   if (!options.noise) return {};
-  return Noise(sigma, options.seed, options.replica, device,
-               options.model_error ? Noise::Spread::and_model_error : Noise::Spread::each_operation);
+  const bool has_common = options.model_error && options.profile->common_mode.has_value();
+  Noise noise(sigma, options.seed, options.replica, device,
+              options.model_error && !has_common ? Noise::Spread::and_model_error : Noise::Spread::each_operation);
+  if (has_common) {
+    noise.set_model_error(options.profile->common_mode->factor(common, options.seed, options.replica));
+  }
+  return noise;
 }
 
 }  // namespace
@@ -26,10 +32,10 @@ SimulatedMachine::SimulatedMachine(Simulation& simulation, const SimulatedMachin
       model_(options.profile->gpu, *options.geometry),
       costs_(*options.geometry),
       interference_(simulation, options.profile->interference),
-      gpu_noise_(noise_of(options, options.profile->gpu.residual_sigma, "noise/gpu")),
-      link_noise_(noise_of(options, options.profile->link.residual_sigma, "noise/link")),
+      gpu_noise_(noise_of(options, options.profile->gpu.residual_sigma, &CommonMode::gpu, "noise/gpu")),
+      link_noise_(noise_of(options, options.profile->link.residual_sigma, &CommonMode::link, "noise/link")),
       ssd_(interference_, options.profile->ssd, options.profile->host, *options.path,
-           noise_of(options, options.profile->ssd.residual_sigma, "noise/ssd")),
+           noise_of(options, options.profile->ssd.residual_sigma, &CommonMode::ssd, "noise/ssd")),
       gpu_(interference_, Activity::gemm),
       host_to_gpu_(interference_, {Activity::h2d, Activity::gather}),
       gpu_to_host_(interference_, Activity::d2h),

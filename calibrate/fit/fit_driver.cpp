@@ -20,6 +20,7 @@ bool is_of_a_driver(const Measured& cell) { return cell.spec.quantity == "driver
 std::pair<double, double> solve(std::span<const Probe> probes) {
   double oo = 0, op = 0, pp = 0, o1 = 0, p1 = 0;
   for (const Probe& probe : probes) {
+    if (probe.busy <= 0) continue;  // a thread that other programs kept waiting beyond the token says nothing
     const double o = probe.operations / probe.busy, p = probe.pieces / probe.busy;
     oo += o * o, op += o * p, pp += p * p, o1 += o, p1 += p;
   }

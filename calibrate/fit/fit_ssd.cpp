@@ -188,7 +188,12 @@ IoCalls io_calls(const std::vector<Measured>& cells) {
 SsdFit fit_ssd(const std::vector<Measured>& cells) {
   const IoCalls calls = io_calls(cells);
   const Reads reads = reads_of(cells, std::nullopt);
-  SsdFit fit{.ssd = fit_reads(reads, calls), .reports = {}};
+  SsdFit fit{.ssd = fit_reads(reads, calls), .reports = {}, .first_group_share = std::nullopt};
+  if (const Measured* cell = find_cell(cells, "service", [](const Json&) { return true; })) {
+    constexpr double kHalfWay = 0.75;
+    fit.first_group_share = median(cell->of(0)) / median(cell->of(1));
+    if (*fit.first_group_share > kHalfWay) fit.ssd.service = sim::SsdService::shared;
+  }
   fit.has_writes = fit_writes(cells, calls, fit.ssd);
   fit.ssd.residual_sigma = latency_sigma(reads);
   fit.reports.push_back(report_reads(fit.ssd, cells, calls));

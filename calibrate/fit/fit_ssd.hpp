@@ -2,6 +2,7 @@
 // server.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "calibrate/fit/fit_report.hpp"
@@ -21,13 +22,15 @@ IoCalls io_calls(const std::vector<Measured>& cells);
 struct SsdFit {
   sim::SsdProfile ssd;  // without a name
   std::vector<FitReport> reports;
-  bool has_writes = false;  // else write numbers and mixed_slowdown are unset
+  std::optional<double> first_group_share;  // of the service cell, which decides ssd.service; none without one
+  bool has_writes = false;                  // else write numbers and mixed_slowdown are unset
 };
 
 /// Random reads through one ring. At each size: the bandwidth is the median over the deeper half of the depths, the
 /// latency what depth 1 takes beyond the transfer and the calls; both monotone in the size. The number of channels is
-/// what fits all depths best. Held out: each depth but the first and the deepest. Throws ConfigError without reads at
-/// depth 1 and at more.
+/// what fits all depths best. Transfers are shared where the first of two groups of reads ends later than half way
+/// between first come first served (half the time) and all alike (all of it). Held out: each depth but the first and
+/// the deepest. Throws ConfigError without reads at depth 1 and at more.
 SsdFit fit_ssd(const std::vector<Measured>& cells);
 
 /// Nanoseconds per read, with `depth` under way: the slowest of latency spread over depth, over channels, and transfer.

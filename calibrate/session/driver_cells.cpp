@@ -4,6 +4,7 @@
 #include <map>
 
 #include "calibrate/meter/statistics.hpp"
+#include "calibrate/session/session_work.hpp"
 #include "core/base/random.hpp"
 #include "engine/store/store_writer.hpp"
 #include "engine/store/synthesize.hpp"
@@ -11,8 +12,6 @@
 
 namespace reprefill::calibrate {
 namespace {
-
-constexpr std::uint32_t kNumPrefixes = 2, kSuffixTokens = 32;
 
 std::vector<std::int32_t> ids_of(const ModelGeometry& geometry, std::uint32_t stream, std::uint32_t count) {
   RandomStream random(7, stream, "calibrate/probe");
@@ -50,47 +49,43 @@ class DriverCell final : public Cell {
   void prepare() override {
     engine::SessionOptions options{
         .system = spec().shape.at("system"), .unregistered_buffers = parts_.unregistered_buffers, .keep_spans = true};
-    if (!spec().shape.at("budget").is_null()) options.system_params["budget"] = spec().shape.at("budget");
-    if (options.system != "resident") {
-      const std::uint64_t tier = prefix_bytes().value / 2;
-      options.system_params["gpu_cache_bytes"] = options.system_params["host_cache_bytes"] = tier;
-    }
+    options.system_params = probe_params(spec().shape, parts_.model->checkpoint->geometry());
     session_ = std::make_unique<engine::Session>(*parts_.model, parts_.store, options);
   }
 
   Sample sample() override {
     const ModelGeometry& geometry = parts_.model->checkpoint->geometry();
     std::vector<engine::Prompt> prompts;
-    for (std::uint32_t prefix = 0; prefix < kNumPrefixes; ++prefix) {
+    for (std::uint32_t prefix = 0; prefix < kProbePrefixes; ++prefix) {
       prompts.push_back({.ids = ids_of(geometry, prefix, probe_prefix_tokens(geometry))});
-      const std::vector<std::int32_t> suffix = ids_of(geometry, kNumPrefixes + num_served_++, kSuffixTokens);
+      const std::vector<std::int32_t> suffix = ids_of(geometry, kProbePrefixes + num_served_++, kProbeSuffixTokens);
       prompts.back().ids.insert(prompts.back().ids.end(), suffix.begin(), suffix.end());
     }
     Handling handling;
     Sample sample{.values = {0, 0, 0, 0, 0}};
     const auto share = 1 / static_cast<double>(prompts.size());
+    double ttft_ns = 0;
+    SessionWork work;
     engine::SessionCallbacks callbacks;
     callbacks.on_outcome = [&](const engine::RequestOutcome& outcome) {
-      const engine::DriverWork& work = session_->machine().driver_work();
-      const Nanoseconds busy = std::max(Nanoseconds{0}, outcome.ttft() - work.waited);
+      const engine::DriverWork& driver = session_->machine().driver_work();
+      const Nanoseconds busy = std::max(Nanoseconds{0}, outcome.ttft() - driver.waited);
+      ttft_ns += share * static_cast<double>(outcome.ttft().value);
+      work += work_of(outcome.spans);
       sample.values[0] += share * static_cast<double>(busy.value);
-      sample.values[1] += share * static_cast<double>(work.operations);
-      sample.values[2] += share * static_cast<double>(work.pieces);
+      sample.values[1] += share * static_cast<double>(driver.operations);
+      sample.values[2] += share * static_cast<double>(driver.pieces);
       handling.add(outcome.spans);
     };
     session_->serve(prompts, callbacks);
     sample.values[3] = median(handling.start_ns);
+    sample.extra = {{"ttft_ns", ttft_ns}, {"work", to_json(work)}};
     sample.values[4] = handling.notice_ns.empty() ? 0 : median(handling.notice_ns);
     return sample;
   }
   void finish() override { session_.reset(); }
 
  private:
-  Bytes prefix_bytes() const {
-    const ModelGeometry& geometry = parts_.model->checkpoint->geometry();
-    return probe_prefix_tokens(geometry) * geometry.kv_bytes_per_token();
-  }
-
   DriverParts parts_;
   std::unique_ptr<engine::Session> session_;
   std::uint32_t num_served_ = 0;
@@ -101,7 +96,17 @@ class DriverCell final : public Cell {
 std::uint32_t probe_prefix_tokens(const ModelGeometry& geometry) {
   constexpr std::uint32_t kMost = 2048, kBlock = 64;
   const auto positions = static_cast<std::uint32_t>(geometry.max_position_embeddings);
-  return std::min(kMost, (positions - std::min(positions, kSuffixTokens)) / kBlock * kBlock);
+  return std::min(kMost, (positions - std::min(positions, kProbeSuffixTokens)) / kBlock * kBlock);
+}
+
+Json probe_params(const Json& shape, const ModelGeometry& geometry) {
+  Json params = Json::object();
+  if (!shape.at("budget").is_null()) params["budget"] = shape.at("budget");
+  if (shape.at("system") != "resident") {
+    const Bytes prefix = probe_prefix_tokens(geometry) * geometry.kv_bytes_per_token();
+    params["gpu_cache_bytes"] = params["host_cache_bytes"] = prefix.value / 2;
+  }
+  return params;
 }
 
 engine::Store write_probe_store(const engine::Model& model, const std::filesystem::path& folder,
@@ -116,7 +121,7 @@ engine::Store write_probe_store(const engine::Model& model, const std::filesyste
     engine::StoreWriter writer(folder, manifest);
     const std::size_t bytes = prefix_tokens * stored.tensor_bytes_per_token().value;
     std::vector<std::byte> keys(bytes), values(bytes);
-    for (std::uint32_t prefix = 0; prefix < kNumPrefixes; ++prefix) {
+    for (std::uint32_t prefix = 0; prefix < kProbePrefixes; ++prefix) {
       engine::SegmentWriter segment = writer.begin({.token_ids = ids_of(geometry, prefix, prefix_tokens)});
       for (int layer = 0; layer < geometry.num_layers; ++layer) {
         engine::fill_synthetic_kv(1, segment.key(), layer, engine::KvTensor::keys, stored.kv_type, keys);

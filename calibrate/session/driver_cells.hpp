@@ -23,9 +23,14 @@ struct DriverParts {
   bool unregistered_buffers = false;
 };
 
+/// How a probe's session is set up: parameters of the system of a driver cell's shape.
+Json probe_params(const Json& shape, const ModelGeometry& geometry);
+inline constexpr std::uint32_t kProbePrefixes = 2, kProbeSuffixTokens = 32;
+
 ///   driver   {model, system, budget}   busy_ns, operations, pieces: of a request, mean; start_ns, notice_ns,
 ///   select_ns:
 ///            of an operation, median, 0 where none occurs
+///            extra: {"ttft_ns", "work": SessionWork}: of the sample's requests, mean and sums
 /// Prefixes take turns and the tiers hold one of the two: pieces are read, admitted, demoted and evicted. Busy is what
 /// the driver is not asleep; start is from an operation's readiness until its lane has begun it, notice from its end
 /// until what depends on it alone is ready.

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "calibrate/meter/environment.hpp"
+#include "calibrate/storage/service_cell.hpp"
 
 namespace reprefill::calibrate {
 namespace {
@@ -164,10 +165,10 @@ class SustainedCell final : public Cell {
 };
 
 std::unique_ptr<Cell> read_cell(const LoadShape& shape, std::uint32_t num_rings, const StorageGrid& grid,
-                                const ScratchFile* file) {
-  CellSpec spec{.id = fmt::format("read/{}/bytes={}/depth={}/rings={}", name_of(shape.pattern), shape.size.value,
-                                  shape.depth, num_rings),
-                .quantity = "read",
+                                const ScratchFile* file, const char* quantity = "read") {
+  CellSpec spec{.id = fmt::format("{}/{}/bytes={}/depth={}/rings={}", quantity, name_of(shape.pattern),
+                                  shape.size.value, shape.depth, num_rings),
+                .quantity = quantity,
                 .shape = {{"pattern", name_of(shape.pattern)},
                           {"bytes", shape.size.value},
                           {"depth", shape.depth},
@@ -248,6 +249,34 @@ std::vector<std::unique_ptr<Cell>> storage_cells(const StorageGrid& grid, const 
                   .metrics = {"submit_ns", "harvest_ns"},
                   .expected_s = 0.005};
     cells.push_back(std::make_unique<CallsCell>(LoadShape{Bytes{64 * kKiB}, depth}, grid, file, std::move(spec)));
+  }
+  cells.push_back(service_cell(file, grid.span, grid.unregistered_buffers));
+  return cells;
+}
+
+void require_locked_memory(const StorageGrid& grid) {
+  if (grid.unregistered_buffers) return;
+  Bytes most{0};
+  std::uint32_t deepest = 1;
+  for (const Bytes size : grid.sizes) {
+    for (const std::uint32_t depth : grid.depths) {
+      if (!fits(grid, size, depth)) continue;
+      most = std::max(most, size * depth);
+      deepest = std::max(deepest, depth);
+    }
+  }
+  const engine::StagingArena arena(most);
+  const engine::DirectReader reader({.queue_depth = deepest, .buffers = arena.memory()});
+}
+
+std::vector<std::unique_ptr<Cell>> read_again_cells(const StorageGrid& grid, const ScratchFile* file) {
+  std::vector<std::unique_ptr<Cell>> cells;
+  for (const Bytes size : {grid.sizes.front(), grid.sizes[grid.sizes.size() / 2], grid.sizes.back()}) {
+    for (const std::uint32_t depth : {1u, 4u, 32u}) {
+      if (std::ranges::count(grid.depths, depth) > 0 && fits(grid, size, depth)) {
+        cells.push_back(read_cell({size, depth, Pattern::random}, 1, grid, file, "read_again"));
+      }
+    }
   }
   return cells;
 }

@@ -29,7 +29,16 @@ StorageGrid full_storage_grid();
 ///   write       {bytes, depth}                   ns
 ///   mixed       {bytes, depth, write_bytes, write_depth}   read_ns, write_ns
 ///   io_calls    {bytes, depth}                   submit_ns, harvest_ns
+///   service     service_cell.hpp
 std::vector<std::unique_ptr<Cell>> storage_cells(const StorageGrid& grid, const ScratchFile* file);
+
+/// Locks what the largest reads of the grid need and gives it back, so that a limit is said before a file is written.
+/// Throws MachineError with the `ulimit` line; looks at nothing where buffers stay unregistered.
+void require_locked_memory(const StorageGrid& grid);
+
+/// A few of the reads once more, for the end of a calibration: how far the drive has drifted since. As `read`, with the
+/// quantity read_again.
+std::vector<std::unique_ptr<Cell>> read_again_cells(const StorageGrid& grid, const ScratchFile* file);
 
 /// One deep read of the whole span, `count` samples of a second each: {bytes, depth} ns; extra: conditions.
 std::unique_ptr<Cell> sustained_cell(const StorageGrid& grid, const ScratchFile* file);

@@ -8,7 +8,6 @@
 
 #include "calibrate/storage/scratch_file.hpp"
 #include "core/base/error.hpp"
-#include "engine/io/storage_kind.hpp"
 
 namespace reprefill::calibrate {
 namespace {
@@ -70,15 +69,17 @@ Bytes check_span(const std::filesystem::path& folder, Bytes free, std::optional<
 
 Bytes default_span(Bytes free) { return Bytes{std::min(64 * kGiB, free.value / 4) / kMiB * kMiB}; }
 
+void require_drive(const std::filesystem::path& folder, const engine::StorageKind& kind) {
+  if (!kind.is_memory && !kind.is_remote) return;
+  throw ConfigError(
+      fmt::format("--storage: {} is on {}, a {} file system: expected a folder on a drive of this machine",
+                  folder.string(), kind.file_system, kind.is_memory ? "memory" : "network"));
+}
+
 StorageSite inspect_site(const std::filesystem::path& folder, std::optional<Bytes> span) {
   require_writable_folder(folder);
   const engine::StorageKind kind = engine::storage_kind(folder);
-  if (kind.is_memory || kind.is_remote) {
-    throw ConfigError(
-        fmt::format("--storage: {} is on {}, a {} file system: expected a folder on a drive of this "
-                    "machine",
-                    folder.string(), kind.file_system, kind.is_memory ? "memory" : "network"));
-  }
+  require_drive(folder, kind);
   require_direct_io(folder);
   StorageSite site{.folder = folder,
                    .file_system = kind.file_system,

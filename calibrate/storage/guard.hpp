@@ -8,6 +8,7 @@
 
 #include "calibrate/meter/environment.hpp"
 #include "core/base/units.hpp"
+#include "engine/io/storage_kind.hpp"
 
 namespace reprefill::calibrate {
 
@@ -23,6 +24,9 @@ struct StorageSite {
 /// Of a folder with `free` bytes: min(64 GiB, a quarter), in whole MiB. Smaller than this and a drive's mapping cache
 /// answers for the drive.
 Bytes default_span(Bytes free);
+
+/// Throws ConfigError for a file system in memory or of another machine.
+void require_drive(const std::filesystem::path& folder, const engine::StorageKind& kind);
 
 /// Throws ConfigError for a folder that is not there, is no folder or may not be written to; a memory or network file
 /// system; one that has no O_DIRECT; a span that does not leave a tenth of the free space, or smaller than 64 MiB.

@@ -3,6 +3,8 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -32,27 +34,39 @@ void wait_for(const engine::DirectReader& reader) {
 const char* name_of(Pattern pattern) { return pattern == Pattern::random ? "random" : "sequential"; }
 
 ReadLoad::ReadLoad(const ScratchFile& file, const LoadShape& shape, std::uint64_t seed, bool unregistered_buffers)
+    : ReadLoad(std::array{ReadTarget{file.descriptor(), file.path().string(), file.size()}}, shape, seed,
+               unregistered_buffers) {}
+
+ReadLoad::ReadLoad(std::span<const ReadTarget> targets, const LoadShape& shape, std::uint64_t seed,
+                   bool unregistered_buffers)
     : shape_(shape),
-      num_places_(file.size().value / shape.size.value),
       random_(seed, 0, "calibrate/offsets"),
       arena_(shape.size * shape.depth),
       reader_({.queue_depth = shape.depth, .buffers = arena_.memory(), .unregistered_buffers = unregistered_buffers}),
       ranges_(shape.depth) {
-  REPREFILL_CHECK(num_places_ > 0, "reads of {} bytes of a file of {}", shape.size.value, file.size().value);
-  const int number = reader_.add_file(file.descriptor(), file.path().string());
+  std::uint64_t end = 0;
+  for (const ReadTarget& target : targets) {
+    const std::uint64_t count = target.size.value / shape.size.value;
+    if (count == 0) continue;
+    end += count;
+    places_.push_back({.end = end, .file = reader_.add_file(target.descriptor, target.path), .count = count});
+  }
+  REPREFILL_CHECK(!places_.empty(), "reads of {} bytes of {} smaller files", shape.size.value, targets.size());
   for (engine::FileRange& range : ranges_) {
-    range = {.file = number, .offset = 0, .bytes = shape.size, .destination = arena_.allocate(shape.size)};
+    range = {.file = 0, .offset = 0, .bytes = shape.size, .destination = arena_.allocate(shape.size)};
   }
 }
 
-std::uint64_t ReadLoad::next_offset() {
-  const std::uint64_t place =
-      shape_.pattern == Pattern::random ? random_.below(num_places_) : next_place_++ % num_places_;
-  return place * shape_.size.value;
+void ReadLoad::move(engine::FileRange& range) {
+  const std::uint64_t count = places_.back().end;
+  const std::uint64_t place = shape_.pattern == Pattern::random ? random_.below(count) : next_place_++ % count;
+  const Places& file = *std::ranges::upper_bound(places_, place, {}, &Places::end);
+  range.file = file.file;
+  range.offset = (place - (file.end - file.count)) * shape_.size.value;
 }
 
 void ReadLoad::submit(engine::FileRange& range) {
-  range.offset = next_offset();
+  move(range);
   reader_.submit(&range, {&range, 1}, engine::ReadQueue::demand);
 }
 
@@ -92,7 +106,7 @@ LoadResult ReadLoad::run(double seconds, LatencyHistogram* latencies, const std:
 }
 
 ReadLoad::CallCosts ReadLoad::time_calls() {
-  for (engine::FileRange& range : ranges_) range.offset = next_offset();
+  for (engine::FileRange& range : ranges_) move(range);
   const auto begin = Clock::now();
   reader_.submit(this, ranges_, engine::ReadQueue::demand);
   const auto submitted = Clock::now();
@@ -107,6 +121,32 @@ ReadLoad::CallCosts ReadLoad::time_calls() {
   if (finished.front().failure) std::rethrow_exception(finished.front().failure);
   const double count = shape_.depth;
   return {.submit_ns = seconds_between(begin, submitted) * 1e9 / count, .harvest_ns = harvesting * 1e9 / count};
+}
+
+std::vector<engine::FinishedJob> ReadLoad::wait_for_jobs(std::size_t count) {
+  std::vector<engine::FinishedJob> finished;
+  while (finished.size() < count) {
+    wait_for(reader_);
+    reader_.harvest(finished);
+  }
+  for (const engine::FinishedJob& job : finished) {
+    if (job.failure) std::rethrow_exception(job.failure);
+  }
+  return finished;
+}
+
+ReadLoad::GroupEnds ReadLoad::time_groups() {
+  for (engine::FileRange& range : ranges_) move(range);
+  const std::span<const engine::FileRange> all = ranges_;
+  const std::size_t half = all.size() / 2;
+  GroupEnds ends;
+  const auto begin = Clock::now();
+  reader_.submit(&ends.first_ns, all.first(half), engine::ReadQueue::demand);
+  reader_.submit(&ends.second_ns, all.subspan(half), engine::ReadQueue::demand);
+  for (const engine::FinishedJob& job : wait_for_jobs(2)) {
+    *static_cast<double*>(job.tag) = seconds_between(begin, job.end) * 1e9;
+  }
+  return ends;
 }
 
 WriteLoad::WriteLoad(const ScratchFile& file, const LoadShape& shape)

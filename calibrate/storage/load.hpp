@@ -5,6 +5,8 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <span>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -31,11 +33,21 @@ struct LoadResult {
   double ns_each() const { return seconds * 1e9 / static_cast<double>(count); }
 };
 
+/// A file to read from, opened with O_DIRECT by whoever owns it.
+struct ReadTarget {
+  int descriptor = -1;
+  std::string path;  // for errors
+  Bytes size;
+};
+
 /// One ring, woken by its eventfd as the engine's loop is.
 class ReadLoad {
  public:
   /// `seed` decides the offsets. Throws as DirectReader.
   ReadLoad(const ScratchFile& file, const LoadShape& shape, std::uint64_t seed, bool unregistered_buffers);
+  /// Of several files, each as often as its size says; files smaller than a read are left out. One has to be large
+  /// enough.
+  ReadLoad(std::span<const ReadTarget> targets, const LoadShape& shape, std::uint64_t seed, bool unregistered_buffers);
 
   /// Timed from when every slot has completed once, so that the ramp does not count, for `seconds`, and then at least
   /// as many reads as the depth. Ends early once `stop` is set. Latencies go from submission to completion.
@@ -46,13 +58,27 @@ class ReadLoad {
     double harvest_ns = 0;
   };
   CallCosts time_calls();
+  /// Two jobs of half the depth each, one submitted right after the other: when each was done.
+  struct GroupEnds {
+    double first_ns = 0;
+    double second_ns = 0;
+  };
+  GroupEnds time_groups();
 
  private:
+  /// Waits for `count` jobs.
+  std::vector<engine::FinishedJob> wait_for_jobs(std::size_t count);
   void submit(engine::FileRange& range);
-  std::uint64_t next_offset();
+  /// Moves the range to the next place to read.
+  void move(engine::FileRange& range);
 
   LoadShape shape_;
-  std::uint64_t num_places_;
+  struct Places {
+    std::uint64_t end;  // numbers of places: those of the files before, and this one's
+    int file;
+    std::uint64_t count;
+  };
+  std::vector<Places> places_;
   std::uint64_t next_place_ = 0;
   RandomStream random_;
   engine::StagingArena arena_;  // before the reader: it outlives what the kernel writes to

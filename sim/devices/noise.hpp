@@ -27,9 +27,12 @@ class Noise {
     if (spread == Spread::and_model_error) model_error_ = draw(RandomStream(seed, replica, device + "/model"));
   }
 
+  /// One factor for the whole replica that the caller has drawn, in place of one from the residual spread.
+  void set_model_error(double factor) { model_error_ = factor; }
+
   Nanoseconds apply(Nanoseconds duration) {
-    if (!stream_) return duration;
-    const double factor = model_error_ * draw(*stream_);
+    if (!stream_ && model_error_ == 1) return duration;
+    const double factor = model_error_ * (stream_ ? draw(*stream_) : 1);
     return Nanoseconds{static_cast<std::int64_t>(std::ceil(static_cast<double>(duration.value) * factor))};
   }
 

@@ -63,6 +63,9 @@ void read_measured(const JsonValue& object, GpuProfile& gpu) {
 }
 void read_measured(const JsonValue& object, SsdProfile& ssd) {
   if (object.has("read_curve")) ssd.read_curve = read_curve(object.key("read_curve"));
+  if (object.has("service")) {
+    ssd.service = EnumNames<SsdService>::names[detail::read_choice(object.key("service"), {"fifo", "shared"})].second;
+  }
 }
 void read_measured(const JsonValue& object, LinkProfile& link) {
   if (!object.has("single_copies")) return;
@@ -77,10 +80,29 @@ void read_measured(const JsonValue& object, LinkProfile& link) {
 void read_measured(const JsonValue& object, HostProfile& host) {
   if (object.has("driver")) host.driver = read_driver(object.key("driver"));
 }
+/// What a bundle's fits say of a part.
+template <typename Part>
+void read_fits(const JsonValue&, Part&) {}
+void read_fits(const JsonValue& model, SsdProfile& ssd) {
+  if (!model.has("fits")) return;
+  const JsonValue fits = model.key("fits").require_array();
+  for (std::size_t i = 0; i < fits.json().size(); ++i) {
+    if (fits.element(i).key("name").as_string() != "ssd_read") continue;
+    const JsonValue points = fits.element(i).key("points").require_array();
+    for (std::size_t j = 0; j < points.json().size(); ++j) {
+      const JsonValue shape = points.element(j).key("shape");
+      const auto whole = [&](const char* key) { return shape.key(key).as_integer(1, std::int64_t{1} << 40, key); };
+      ssd.measured_reads.push_back({.size = Bytes{static_cast<std::uint64_t>(whole("bytes"))},
+                                    .depth = static_cast<std::uint32_t>(whole("depth")),
+                                    .ns = points.element(j).key("measured").as_number(0, 1e15, "ns")});
+    }
+  }
+}
+
 template <typename Part>
 std::vector<std::string> measured_keys() {
   if constexpr (std::is_same_v<Part, GpuProfile>) return {"operations", "select_per_score_ns", "select_per_vote_ns"};
-  if constexpr (std::is_same_v<Part, SsdProfile>) return {"read_curve"};
+  if constexpr (std::is_same_v<Part, SsdProfile>) return {"read_curve", "service"};
   if constexpr (std::is_same_v<Part, LinkProfile>) return {"single_copies"};
   if constexpr (std::is_same_v<Part, HostProfile>) return {"driver"};
   return {};
@@ -102,6 +124,7 @@ void follow_overrides(SsdProfile& ssd, const SsdProfile& before) {
     cost.bandwidth.value *= faster;
     cost.latency = Nanoseconds{std::llround(static_cast<double>(cost.latency.value) * slower)};
   }
+  ssd.measured_reads.clear();
 }
 
 // Into the resolved configuration, so that rows of different measurements have different inputs.
@@ -135,6 +158,8 @@ void write_measured(Json& json, const LinkProfile& link) {
                            {"per_piece_ns", single.per_piece.value}};
 }
 void write_measured(Json& json, const SsdProfile& ssd) {
+  // Only where it is not as always: rows of other drives keep their inputs.
+  if (ssd.service != SsdService::fifo) json["service"] = enum_name(ssd.service);
   for (const ReadCost& cost : ssd.read_curve) {
     json["read_curve"].push_back({{"bytes", cost.size.value},
                                   {"latency_ns", cost.latency.value},
@@ -195,7 +220,8 @@ Bundle load_bundle(const std::filesystem::path& path) {
 }
 
 void refuse_unknown_parts(const JsonValue& model) {
-  model.require_object().refuse_unknown_keys({"schema_version", "gpu", "ssd", "link", "host", "interference", "fits"});
+  model.require_object().refuse_unknown_keys(
+      {"schema_version", "gpu", "ssd", "link", "host", "interference", "fits", "common_mode"});
   // A later one would be refused by a key that this reader does not know; this says why.
   if (model.has("schema_version")) model.key("schema_version").as_integer(1, kBundleSchemaVersion, "");
 }
@@ -228,6 +254,7 @@ void mix_part(const std::string& key, const JsonValue& scenario, const std::file
     const JsonValue model(bundle.model, bundle.origin);
     if (!model.has(key)) name.fail(fmt::format("bundle {} has no part {}", bundle.name, key));
     part = read_part(model.key(key), table);
+    read_fits(model, part);
     profile.hypothetical |= bundle.hypothetical;
   };
   if (scenario.has(key)) {
@@ -256,6 +283,15 @@ void mix_part(const std::string& key, const JsonValue& scenario, const std::file
   }
   profile.resolved[key] = table.write(part);
   write_measured(profile.resolved[key], part);
+}
+
+/// What was seen of one part says nothing of another in its place.
+void drop_terms_of_other_parts(const JsonValue& scenario, Profile& profile) {
+  if (!profile.common_mode) return;
+  if (scenario.has("gpu")) profile.common_mode->gpu = {};
+  if (scenario.has("ssd")) profile.common_mode->ssd = {};
+  if (scenario.has("link")) profile.common_mode->link = {};
+  if (scenario.has("host")) profile.common_mode->host = {};
 }
 
 std::vector<InterferencePair> read_interference(const JsonValue& list) {
@@ -411,6 +447,20 @@ void check_bundle(const std::filesystem::path& path) {
   if (model.has("link")) read_part(model.key("link"), link_profile_params());
   if (model.has("host")) read_part(model.key("host"), host_profile_params());
   if (model.has("interference")) read_interference(model.key("interference"));
+  if (model.has("common_mode")) read_common_mode(model.key("common_mode"));
+}
+
+Profile read_whole_model(const Json& json, const std::string& origin) {
+  const JsonValue model(json, origin);
+  Profile profile;
+  profile.name = origin;
+  profile.hypothetical = false;
+  profile.gpu = read_part(model.key("gpu"), gpu_profile_params());
+  profile.ssd = read_part(model.key("ssd"), ssd_profile_params());
+  profile.link = read_part(model.key("link"), link_profile_params());
+  profile.host = read_part(model.key("host"), host_profile_params());
+  if (model.has("interference")) profile.interference = read_interference(model.key("interference"));
+  return profile;
 }
 
 std::filesystem::path find_bundle(const std::string& name, const std::filesystem::path& folder) {
@@ -440,6 +490,7 @@ Profile read_profile(const JsonValue& value, const std::filesystem::path& folder
     const auto take = [&]<typename Part>(const std::string& key, Part& part, const ParamTable<Part>& table) {
       if (model.has(key)) {
         part = read_part(model.key(key), table);
+        read_fits(model, part);
         in_bundle.insert(key);
       } else if (!scenario.has(key)) {
         model.fail(fmt::format("{} is missing: name a part to mix in, {{\"name\": \"{}\", \"{}\": ...}}", key,
@@ -451,6 +502,7 @@ Profile read_profile(const JsonValue& value, const std::filesystem::path& folder
     take("link", profile.link, link_profile_params());
     take("host", profile.host, host_profile_params());
     if (model.has("interference")) profile.interference = read_interference(model.key("interference"));
+    if (model.has("common_mode")) profile.common_mode = read_common_mode(model.key("common_mode"));
   } else {
     profile.name = "mixed";
     for (const char* part : {"gpu", "ssd", "link", "host"}) {
@@ -458,12 +510,14 @@ Profile read_profile(const JsonValue& value, const std::filesystem::path& folder
         scenario.fail(fmt::format("{} is missing: a profile without a name gives all parts", part));
     }
   }
+  drop_terms_of_other_parts(scenario, profile);
   mix_part("gpu", scenario, folder, profile, profile.gpu, gpu_profile_params(), in_bundle.contains("gpu"));
   mix_part("ssd", scenario, folder, profile, profile.ssd, ssd_profile_params(), in_bundle.contains("ssd"));
   mix_part("link", scenario, folder, profile, profile.link, link_profile_params(), in_bundle.contains("link"));
   mix_part("host", scenario, folder, profile, profile.host, host_profile_params(), in_bundle.contains("host"));
   profile.resolved["name"] = profile.name;
   profile.resolved["kind"] = profile.hypothetical ? "hypothetical" : "measured";
+  if (profile.common_mode) profile.resolved["common_mode"] = to_json(*profile.common_mode);
   for (const InterferencePair& pair : profile.interference) {
     profile.resolved["interference"].push_back(
         {{"slowed", enum_name(pair.slowed)}, {"by", enum_name(pair.by)}, {"factor", pair.factor}});

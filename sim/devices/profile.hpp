@@ -5,10 +5,12 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/base/params.hpp"
+#include "sim/devices/common_mode.hpp"
 #include "sim/devices/operation_tables.hpp"
 
 namespace reprefill::sim {
@@ -38,6 +40,19 @@ struct ReadCost {
   BytesPerSecond bandwidth;
 };
 
+/// Random reads of one size, so many at a time, as calibration measured them: nanoseconds from one to the next.
+struct MeasuredRead {
+  Bytes size;
+  std::uint32_t depth = 1;
+  double ns = 0;
+};
+
+/// Which of the transfers under way a drive works at.
+enum class SsdService : std::uint8_t {
+  fifo,   // one after the other, as they were submitted
+  shared  // at all of them alike: what is queued together ends together
+};
+
 struct SsdProfile {
   std::string name;
   BytesPerSecond read_bandwidth;
@@ -49,9 +64,12 @@ struct SsdProfile {
   Bytes stripe_bytes{131072};
   double mixed_slowdown = 1;
   double residual_sigma = 0;
+  SsdService service = SsdService::fifo;  // a measured drive's bundle says so
   /// By ascending size, measured; empty: read_latency and read_bandwidth at every size. Between sizes both are linear
   /// in the logarithm of the size, outside as at the nearest.
   std::vector<ReadCost> read_curve = {};
+  /// What the curve was fitted to; empty in a datasheet profile, nor of use once a scenario overrides its numbers.
+  std::vector<MeasuredRead> measured_reads = {};
 
   ReadCost read_cost(Bytes size) const;
 };
@@ -122,6 +140,9 @@ struct Profile {
   LinkProfile link;
   HostProfile host;
   std::vector<InterferencePair> interference;
+  /// None in a datasheet profile, nor in bundles from before it was measured. A part from another bundle, or with a
+  /// scenario's numbers, has no term.
+  std::optional<CommonMode> common_mode = std::nullopt;
   Json resolved;  // every number as used, with where each part came from
 
   /// Pairs without a measured factor count as 1; a row says how many.
@@ -133,6 +154,9 @@ struct Profile {
 /// Reads the scenario's `profile`: a name, a path, or {"name"?, "gpu", "ssd", "link", "host"} where a part is the name
 /// of the bundle to take it from, or an object {"from": name, ...numbers that win}. `folder` holds the shipped bundles.
 Profile read_profile(const JsonValue& value, const std::filesystem::path& folder);
+
+/// A bundle's model.json that has all parts, before it is a bundle.
+Profile read_whole_model(const Json& model, const std::string& origin);
 
 /// Parameters of each part, for `profile show`, the schema and errors.
 const ParamTable<GpuProfile>& gpu_profile_params();
@@ -152,6 +176,12 @@ void check_bundle(const std::filesystem::path& bundle);
 std::vector<std::string> shipped_profiles(const std::filesystem::path& folder);
 
 }  // namespace reprefill::sim
+
+template <>
+struct reprefill::EnumNames<reprefill::sim::SsdService> {
+  static constexpr std::pair<const char*, sim::SsdService> names[] = {{"fifo", sim::SsdService::fifo},
+                                                                      {"shared", sim::SsdService::shared}};
+};
 
 template <>
 struct reprefill::EnumNames<reprefill::sim::Activity> {

@@ -69,6 +69,19 @@ void Interference::Job::set_share(double share) {
   plan(now);
 }
 
+double Interference::Job::left_ns() {
+  settle(interference_.simulation_.now());
+  return remaining_ns_;
+}
+
+void Interference::Job::go_on_with(double left_ns) {
+  REPREFILL_CHECK(running_, "a job that does not run goes on");
+  const Nanoseconds now = interference_.simulation_.now();
+  settle(now);
+  remaining_ns_ = left_ns;
+  plan(now);
+}
+
 /// Books the progress made since the speed last changed.
 void Interference::Job::settle(Nanoseconds now) {
   remaining_ns_ -= static_cast<double>((now - since_).value) * speed_ * share_;

@@ -30,6 +30,9 @@ class Interference {
     void set_share(double share);
 
    protected:
+    /// What is left now of the work, and something else to be left instead: the job goes on without a pause.
+    double left_ns();
+    void go_on_with(double left_ns);
     virtual void on_done() = 0;
     void set_activity(Activity activity) { activity_ = activity; }
 

@@ -1,6 +1,7 @@
 #include "sim/devices/ssd.hpp"
 
 #include <algorithm>
+#include <map>
 
 namespace reprefill::sim {
 
@@ -14,7 +15,7 @@ struct Ssd::Slot final : Timer {
 };
 
 /// Channels and the bandwidth server of one drive.
-class Ssd::Device final : public Interference::Job {
+class Ssd::Device : public Interference::Job {
  public:
   Device(Ssd& ssd, Interference& interference) : Job(interference, Activity::ssd_read), ssd_(ssd) {}
 
@@ -29,33 +30,94 @@ class Ssd::Device final : public Interference::Job {
     return start + latency;
   }
 
-  void enqueue(Slot& slot) {
-    transfers_.push_back(&slot);
-    if (!running()) start_next();
-  }
+  virtual void enqueue(Slot& slot) = 0;
 
- private:
-  void start_next() {
-    const Slot& slot = *transfers_.front();
+ protected:
+  Nanoseconds work_of(const Slot& slot) {
     const BytesPerSecond rate =
         slot.is_write ? ssd_.profile_.write_bandwidth : ssd_.profile_.read_cost(slot.request.bytes).bandwidth;
-    start(ssd_.noise_.apply(transfer_time(slot.request.bytes, rate, ssd_.mix_factor())));
+    return ssd_.noise_.apply(transfer_time(slot.request.bytes, rate, ssd_.mix_factor()));
   }
 
-  void on_done() override {
-    Slot& slot = *transfers_.front();
-    transfers_.pop_front();
-    // Before the next transfer starts: a write that is done does not slow down the reads behind it.
+  /// Before the next transfer starts: a write that is done does not slow down the reads behind it.
+  void leave(const Slot& slot) {
     --ssd_.in_flight_;
     ssd_.histogram_.set_depth(ssd_.in_flight_, ssd_.interference_.simulation().now());
     ssd_.writes_in_flight_ -= slot.is_write;
-    if (!transfers_.empty()) start_next();
-    ssd_.finish(slot);
   }
 
   Ssd& ssd_;
-  std::deque<Slot*> transfers_;
+
+ private:
   std::priority_queue<Nanoseconds, std::vector<Nanoseconds>, std::greater<>> channels_;
+};
+
+/// One transfer after the other.
+class Ssd::FifoDevice final : public Device {
+ public:
+  using Device::Device;
+  void enqueue(Slot& slot) override {
+    transfers_.push_back(&slot);
+    if (!running()) start(work_of(slot));
+  }
+
+ private:
+  void on_done() override {
+    Slot& slot = *transfers_.front();
+    transfers_.pop_front();
+    leave(slot);
+    if (!transfers_.empty()) start(work_of(*transfers_.front()));
+    ssd_.finish(slot);
+  }
+
+  std::deque<Slot*> transfers_;
+};
+
+/// All transfers under way progress alike (processor sharing). What each has got since the drive was last idle is one
+/// number for all, so that only the next to end needs a timer, however many there are.
+class Ssd::SharedDevice final : public Device {
+ public:
+  using Device::Device;
+  void enqueue(Slot& slot) override {
+    const auto work = static_cast<double>(work_of(slot).value);
+    book_progress();
+    transfers_.emplace(attained_ns_ + work, &slot);
+    go_on();
+  }
+
+ private:
+  /// Of the work until the next end, all transfers got equal parts.
+  void book_progress() {
+    if (!running()) return;
+    const double left = left_ns();
+    attained_ns_ += (until_next_end_ns_ - left) / static_cast<double>(transfers_.size());
+    until_next_end_ns_ = left;
+  }
+
+  void go_on() {
+    until_next_end_ns_ =
+        std::max(0.0, transfers_.begin()->first - attained_ns_) * static_cast<double>(transfers_.size());
+    if (!running()) start(Nanoseconds{0});
+    go_on_with(until_next_end_ns_);
+  }
+
+  void on_done() override {
+    const auto next = transfers_.begin();
+    Slot& slot = *next->second;
+    attained_ns_ = next->first;
+    transfers_.erase(next);
+    leave(slot);
+    if (transfers_.empty()) {
+      attained_ns_ = 0;
+    } else {
+      go_on();
+    }
+    ssd_.finish(slot);
+  }
+
+  std::multimap<double, Slot*> transfers_;  // by what a transfer will have got when it ends; of equals the older first
+  double attained_ns_ = 0;
+  double until_next_end_ns_ = 0;
 };
 
 void Ssd::Slot::fire() { device->enqueue(*this); }
@@ -67,8 +129,13 @@ Ssd::Ssd(Interference& interference, const SsdProfile& ssd, const HostProfile& h
       path_(path),
       submission_cost_(path.charge_submission ? host.submission_cost + host.completion_cost : Nanoseconds{0}),
       noise_(std::move(noise)) {
-  for (std::uint32_t i = 0; i < profile_.num_devices; ++i)
-    devices_.push_back(std::make_unique<Device>(*this, interference));
+  for (std::uint32_t i = 0; i < profile_.num_devices; ++i) {
+    if (profile_.service == SsdService::shared) {
+      devices_.push_back(std::make_unique<SharedDevice>(*this, interference));
+    } else {
+      devices_.push_back(std::make_unique<FifoDevice>(*this, interference));
+    }
+  }
   for (std::uint32_t i = 0; i < path_.queue_depth; ++i) {
     slots_.push_back(std::make_unique<Slot>());
     slots_.back()->ssd = this;

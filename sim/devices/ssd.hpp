@@ -1,5 +1,5 @@
 // The SSD and the software queues in front of it (design 5): two read queues over a depth limit, a submission thread,
-// latencies that overlap on channels, and one bandwidth server a device.
+// latencies that overlap on channels, and one bandwidth server a device, first come first served or shared by all.
 #pragma once
 
 #include <deque>
@@ -53,6 +53,8 @@ class Ssd {
  private:
   struct Slot;
   class Device;
+  class FifoDevice;
+  class SharedDevice;
 
   void pump();
   void start(SsdQueue queue, const SsdRequest& request);

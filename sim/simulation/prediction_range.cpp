@@ -27,7 +27,8 @@ Json prediction_range(const Point& point, SharedInputs& inputs, const RunOptions
       values[s].push_back(result.row.at("ttft").at(kStatistics[s]).get<double>());
     }
   }
-  Json range = {{"level", 0.9}, {"replicas", point.range_replicas}};
+  Json range = {
+      {"level", 0.9}, {"replicas", point.range_replicas}, {"common_mode", point.profile.common_mode.has_value()}};
   for (std::size_t s = 0; s < values.size(); ++s) {
     std::sort(values[s].begin(), values[s].end());
     range[kStatistics[s]] = {{"low", record::nearest_rank(values[s], 5)},

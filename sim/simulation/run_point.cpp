@@ -96,6 +96,7 @@ class Run final : public MachineObserver, private Timer {
   std::unique_ptr<pipeline::System> system_;
   std::shared_ptr<const traces::ImportanceSource> importance_;
   std::optional<CalibratedOrders> orders_;  // where the store is reordered before the run
+  std::optional<Profile> replica_profile_;
   std::unique_ptr<SimulatedMachine> machine_;
   std::unique_ptr<RequestPlan> plan_;
   pipeline::MassMeter mass_meter_;
@@ -132,9 +133,12 @@ Run::Run(const Point& point, SharedInputs& inputs, const RunOptions& options, Sh
   };
   system_ = make_system(point, environment_);
   if (const std::uint32_t requests = requests_before_run(point, *system_)) orders_.emplace(*importance_, requests);
+  if (options.range_replica) {
+    replica_profile_ = with_host_of_replica(point.profile, point.seed, noise_replica(point, options));
+  }
   const SimulatedMachineOptions machine_options{
       .geometry = &point.geometry,
-      .profile = &point.profile,
+      .profile = replica_profile_ ? &*replica_profile_ : &point.profile,
       .path = &point.path,
       .importance = importance_.get(),
       .selections = selections,

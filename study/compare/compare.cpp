@@ -5,6 +5,7 @@
 #include "sim/simulation/run_point.hpp"
 #include "study/compare/calibrate_orders.hpp"
 #include "study/compare/compare_summary.hpp"
+#include "study/compare/drive_drift.hpp"
 #include "study/compare/overlay_timeline.hpp"
 #include "traces/importance/recorded_importance.hpp"
 
@@ -54,6 +55,20 @@ std::filesystem::path importance_file(const CompareOptions& options, const sim::
 
 std::size_t journal_entry(const sim::Scenario& scenario, std::size_t repeat, const sim::Point& point) {
   return repeat * scenario.points.size() + point.index;
+}
+
+/// Behind all runs: a journal without them is a whole one.
+std::size_t probe_entry(const sim::Scenario& scenario, const CompareOptions& options, std::size_t number) {
+  return options.repeats * scenario.points.size() + number;
+}
+
+std::vector<DriveProbe> probes_of(const sim::Scenario& scenario, const CompareOptions& options,
+                                  const record::ResultFolder& folder) {
+  std::vector<DriveProbe> probes;
+  while (const Json* row = folder.row(probe_entry(scenario, options, probes.size()))) {
+    probes.push_back(drive_probe_from_json(row->at("drive_probe")));
+  }
+  return probes;
 }
 
 void check_interrupted(const CompareOptions& options) {
@@ -110,23 +125,41 @@ class MeasureJob {
     done();
   }
 
-  /// Repeats are interleaved, since drives and clocks drift; each round begins with another point.
+  /// Repeats are interleaved, since drives and clocks drift; each round begins with another point. The drive is probed
+  /// before a round, again where one goes on after an interruption, and after the last.
   void measure() {
     const std::size_t num_points = scenario_.points.size();
+    num_probes_ = probes_of(scenario_, options_, folder_).size();
+    bool any = false;
     for (std::size_t repeat = 0; repeat < options_.repeats; ++repeat) {
+      bool probed = false;
       for (std::size_t i = 0; i < num_points; ++i) {
         const sim::Point& point = scenario_.points[(i + repeat) % num_points];
-        const std::size_t entry = journal_entry(scenario_, repeat, point);
-        if (folder_.row(entry) == nullptr) {
+        if (folder_.row(journal_entry(scenario_, repeat, point)) == nullptr) {
           check_interrupted(options_);
-          const MachineRun run = run_on_engine(model_, *store_, point, workloads_[point.index], options_.real);
-          Json row = {{"point", point.index}, {"repeat", repeat}, {"run", to_json(run)}};
-          if (repeat == 0) row["timeline"] = spans_json(run.timeline);
-          folder_.append_row(entry, "", row);
+          if (!probed) probe_drive(repeat * num_points + i);
+          measure_run(repeat, point);
+          any = probed = true;
         }
         done();
       }
     }
+    if (any) probe_drive(options_.repeats * num_points);
+  }
+
+  void measure_run(std::size_t repeat, const sim::Point& point) {
+    const MachineRun run = run_on_engine(model_, *store_, point, workloads_[point.index], options_.real);
+    Json row = {{"point", point.index}, {"repeat", repeat}, {"run", to_json(run)}};
+    if (repeat == 0) row["timeline"] = spans_json(run.timeline);
+    folder_.append_row(journal_entry(scenario_, repeat, point), "", row);
+  }
+
+  /// Through the page cache there is no drive to probe.
+  void probe_drive(std::size_t num_runs_before) {
+    if (!options_.probe_drive || options_.real.buffered_reads) return;
+    const DriveMeter meter(*store_, options_.real.unregistered_buffers);
+    const DriveProbe probe = meter.measure(num_runs_before, num_probes_);
+    folder_.append_row(probe_entry(scenario_, options_, num_probes_++), "", {{"drive_probe", to_json(probe)}});
   }
 
   engine::Model& model_;
@@ -136,6 +169,7 @@ class MeasureJob {
   std::vector<CompareWorkload> workloads_;
   std::optional<engine::Store> store_;
   std::size_t num_done_ = 0;
+  std::size_t num_probes_ = 0;
 };
 
 /// Holds the simulator against a whole journal.
@@ -143,7 +177,11 @@ class JudgeJob {
  public:
   JudgeJob(const sim::Scenario& scenario, const MeasuredRequests& measured, const record::ResultFolder& folder,
            const CompareOptions& options)
-      : scenario_(scenario), measured_(measured), folder_(folder), options_(options) {}
+      : scenario_(scenario),
+        measured_(measured),
+        folder_(folder),
+        options_(options),
+        probes_(probes_of(scenario, options, folder)) {}
 
   CompareResult run() {
     CompareResult result;
@@ -158,6 +196,7 @@ class JudgeJob {
       result.rows.push_back(row_of(point, comparisons.back()));
     }
     result.summary = summarise_comparison(scenario_.points, comparisons);
+    result.summary["drive"] = drive_json();
     result.timeline = timeline.json();
     return result;
   }
@@ -170,6 +209,28 @@ class JudgeJob {
                                     folder_.path().string(), repeat, point.index));
     }
     return *row;
+  }
+
+  std::optional<DriveDrift> drift_for(const sim::Profile& profile) const {
+    return drive_drift(probes_, options_.repeats, scenario_.points.size(), profile.ssd);
+  }
+
+  /// Of the first point's profile: points seldom have another.
+  Json drive_json() const {
+    Json json = {{"probes", probes_.size()}};
+    const sim::Profile& profile = scenario_.points.front().profile;
+    if (const auto drift = drift_for(profile)) {
+      json.update(to_json(*drift));
+      json["in_words"] = in_words(*drift);
+    } else if (probes_.empty()) {
+      json["in_words"] = "The drive was not measured beside the runs.";
+    } else {
+      json["in_words"] = fmt::format(
+          "The drive was measured beside the runs, but not in every round, or profile {} does not say what the same "
+          "reads took when it was calibrated.",
+          profile.name);
+    }
+    return json;
   }
 
   PointComparison judge_point(const sim::Point& point) {
@@ -198,8 +259,12 @@ class JudgeJob {
     sim::Profile profile = point.profile;
     profile.host.tokenise_per_token = Nanoseconds{0};
     const MeasuredPoint& served = measured_.points.at(point.index);
+    const std::optional<DriveDrift> drift = drift_for(profile);
+    const std::optional<sim::SsdProfile> drive_then =
+        drift ? std::optional(drive_as_it_was(profile, *drift)) : std::nullopt;
     return compare_point({.simulation = simulation,
                           .profile = profile,
+                          .drive_then = drive_then ? &*drive_then : nullptr,
                           .requests = served.requests,
                           .num_warmup = served.num_warmup,
                           .repeats = repeats,
@@ -231,6 +296,7 @@ class JudgeJob {
   const MeasuredRequests& measured_;
   const record::ResultFolder& folder_;
   const CompareOptions& options_;
+  std::vector<DriveProbe> probes_;
   std::optional<engine::Store> store_;  // for its orders
 };
 

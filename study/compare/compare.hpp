@@ -13,6 +13,7 @@ struct CompareOptions {
   std::uint64_t range_replicas = 40;
   Judgement judgement = {};
   RealRunOptions real = {};
+  bool probe_drive = true;                 // beside the rounds of real runs, where these read past the page cache
   std::filesystem::path work_folder = {};  // for the store and the recorded importance; kept by the caller or not
   const std::atomic<bool>* interrupted = nullptr;
   /// Runs on the engine that are done, of all: recordings, repeats; before them, prefixes of the store.

@@ -41,7 +41,7 @@ Json summarise_equality(std::span<const PointComparison> comparisons) {
   return {{"checked_points", checked}, {"equal_points", equal}};
 }
 
-Json summarise_ranges(std::span<const PointComparison> comparisons) {
+Json summarise_ranges(std::span<const sim::Point> points, std::span<const PointComparison> comparisons) {
   std::size_t inside = 0, total = 0;
   for (const PointComparison& comparison : comparisons) {
     for (const RangeCoverage& range : comparison.ranges) {
@@ -50,6 +50,7 @@ Json summarise_ranges(std::span<const PointComparison> comparisons) {
     }
   }
   return {{"nominal", 0.9},
+          {"common_mode", !points.empty() && points.front().profile.common_mode.has_value()},
           {"real_values", total},
           {"covered", pipeline::ratio(static_cast<double>(inside), static_cast<double>(total))}};
 }
@@ -73,21 +74,56 @@ std::string setting_of(const Json& row) {
 }
 
 std::string points_table(std::span<const Json> rows) {
-  TextTable table({"point", "system", "setting", "in flight", "bound", "real ms", "spread", "predicted ms", "error",
-                   "verdict", "bytes and decisions", "worst span"});
+  const bool drive_then = std::ranges::any_of(rows, [](const Json& row) { return !row.at("drive_then").is_null(); });
+  std::vector<std::string> columns = {"point",   "system", "setting",      "in flight", "bound",
+                                      "real ms", "spread", "predicted ms", "error",     "verdict"};
+  if (drive_then) columns.insert(columns.end(), {"drive as then ms", "error then"});
+  columns.insert(columns.end(), {"bytes and decisions", "worst span"});
+  TextTable table(columns);
   for (const Json& row : rows) {
     const Json& ttft = row.at("ttft");
     const Json& equal = row.at("equality").at("equal");
-    table.add_row({row.at("point").dump(), row.at("label").get<std::string>(), setting_of(row),
-                   row.at("requests_in_flight").dump(), row.at("bound").get<std::string>(),
-                   milliseconds(ttft.at("real_ms")), percent(ttft.at("spread")), milliseconds(ttft.at("predicted_ms")),
-                   signed_percent(ttft.at("error")), ttft.at("verdict").get<std::string>(),
-                   equal.is_null()     ? "not compared"
-                   : equal.get<bool>() ? "equal"
-                                       : "DIFFERENT",
-                   row.at("worst_span").get<std::string>()});
+    std::vector<std::string> cells = {row.at("point").dump(),
+                                      row.at("label").get<std::string>(),
+                                      setting_of(row),
+                                      row.at("requests_in_flight").dump(),
+                                      row.at("bound").get<std::string>(),
+                                      milliseconds(ttft.at("real_ms")),
+                                      percent(ttft.at("spread")),
+                                      milliseconds(ttft.at("predicted_ms")),
+                                      signed_percent(ttft.at("error")),
+                                      ttft.at("verdict").get<std::string>()};
+    if (drive_then && row.at("drive_then").is_null()) cells.insert(cells.end(), {"-", "-"});
+    if (drive_then && !row.at("drive_then").is_null()) {
+      const Json& then = row.at("drive_then").at("ttft");
+      cells.insert(cells.end(), {milliseconds(then.at("predicted_ms")), signed_percent(then.at("error"))});
+    }
+    cells.push_back(equal.is_null() ? "not compared" : equal.get<bool>() ? "equal" : "DIFFERENT");
+    cells.push_back(row.at("worst_span").get<std::string>());
+    table.add_row(cells);
   }
   return table.to_markdown();
+}
+
+/// What reads took beside the runs, and when the profile's drive was calibrated.
+std::string drive_section(const Json& drive) {
+  std::string text = fmt::format("\n## The drive beside the runs\n{}\n", drive.at("in_words").get<std::string>());
+  if (!drive.contains("cells")) return text;
+  TextTable table({"reads", "in flight", "calibrated us", "then us", "change", "round by round us"});
+  for (const Json& cell : drive.at("cells")) {
+    std::string rounds;
+    for (const Json& ns : cell.at("rounds_ns")) {
+      rounds += fmt::format("{}{:.1f}", rounds.empty() ? "" : ", ", ns.get<double>() / 1e3);
+    }
+    table.add_row({fmt::format("{} KiB", cell.at("bytes").get<std::uint64_t>() >> 10), cell.at("depth").dump(),
+                   fmt::format("{:.1f}", cell.at("calibrated_ns").get<double>() / 1e3),
+                   fmt::format("{:.1f}", cell.at("then_ns").get<double>() / 1e3),
+                   signed_percent(cell.at("ratio").get<double>() - 1), rounds});
+  }
+  return text + "\n" + table.to_markdown() +
+         "\nTime from one random read of the store's files to the next. Verdicts are of the profile as it is; \"drive "
+         "as "
+         "then\" is the same\nprofile with its drive's reads rescaled by this table alone.\n";
 }
 
 std::string errors_table(const Json& summary) {
@@ -132,6 +168,7 @@ std::string distribution_table(std::span<const Json> rows) {
 
 Json summarise_comparison(std::span<const sim::Point> points, std::span<const PointComparison> comparisons) {
   std::vector<Cell> requests, compute, io, means, classes, spans;
+  std::vector<Cell> then_means, then_requests, then_io;
   std::vector<std::pair<std::string, std::vector<Cell>>> alternatives;
   for (const PointComparison& comparison : comparisons) {
     means.push_back(comparison.ttft);
@@ -139,6 +176,11 @@ Json summarise_comparison(std::span<const sim::Point> points, std::span<const Po
     append(comparison.is_io_bound ? io : compute, comparison.requests);
     append(classes, comparison.classes);
     append(spans, comparison.spans);
+    if (comparison.drive_then) {
+      then_means.push_back(comparison.drive_then->mean);
+      append(then_requests, comparison.drive_then->requests);
+      if (comparison.is_io_bound) append(then_io, comparison.drive_then->requests);
+    }
     alternatives.resize(comparison.alternatives.size());
     for (std::size_t i = 0; i < comparison.alternatives.size(); ++i) {
       alternatives[i].first = comparison.alternatives[i].name;
@@ -150,13 +192,18 @@ Json summarise_comparison(std::span<const sim::Point> points, std::span<const Po
       {"ttft of requests", summarise(requests)},      {"ttft of requests, compute-bound", summarise(compute)},
       {"ttft of requests, I/O-bound", summarise(io)}, {"mean ttft of points", summarise(means)},
       {"time classes", summarise(classes)},           {"kinds of spans", summarise(spans)}};
+  if (!then_means.empty()) {
+    summary["errors"]["mean ttft of points, drive as then"] = summarise(then_means);
+    summary["errors"]["ttft of requests, drive as then"] = summarise(then_requests);
+    summary["errors"]["ttft of requests, I/O-bound, drive as then"] = summarise(then_io);
+  }
   for (const auto& [name, cells] : alternatives) summary["errors"][name] = summarise(cells);
   summary["equality"] = summarise_equality(comparisons);
   const KendallTau tau = kendall_tau(means);
   summary["ranking"] = {{"kendall_tau", tau.tau ? Json(*tau.tau) : Json(nullptr)},
                         {"pairs", tau.num_pairs},
                         {"pairs_within_spread", tau.num_undecided}};
-  summary["range_90"] = summarise_ranges(comparisons);
+  summary["range_90"] = summarise_ranges(points, comparisons);
   summary["worst_span"] = worst_span_of(points, comparisons);
   return summary;
 }
@@ -176,8 +223,13 @@ std::string compare_markdown(std::span<const Json> rows, const Json& summary) {
       "- Ranking of points: Kendall tau {} over {} pairs that differ by more than their spread ({} do not).\n",
       ranking.at("kendall_tau").is_null() ? "-" : fmt::format("{:.2f}", ranking.at("kendall_tau").get<double>()),
       ranking.at("pairs").dump(), ranking.at("pairs_within_spread").dump());
-  text += fmt::format("- The 90 % range covers {} of {} real values.\n", percent(summary.at("range_90").at("covered")),
-                      summary.at("range_90").at("real_values").dump());
+  const Json& range = summary.at("range_90");
+  text += fmt::format("- The 90 % range covers {} of {} real values.{}\n", percent(range.at("covered")),
+                      range.at("real_values").dump(),
+                      range.at("common_mode").get<bool>() || range.at("real_values") == 0
+                          ? ""
+                          : " It is of single operations: the profile has no common_mode, the term of what all "
+                            "operations share.");
   if (const Json& worst = summary.at("worst_span"); !worst.is_null()) {
     text += fmt::format("- Worst span: {} on point {} ({}): {} ms real, {} ms predicted, {} of the TTFT.\n",
                         worst.at("span").get<std::string>(), worst.at("point").dump(),
@@ -189,6 +241,7 @@ std::string compare_markdown(std::span<const Json> rows, const Json& summary) {
     if (!difference.empty()) text += fmt::format("- Point {} differs: {}\n", row.at("point").dump(), difference);
   }
   text += distribution_table(rows);
+  text += drive_section(summary.at("drive"));
   text += "\n## Time classes, mean per request\n" + parts_table(rows, "classes");
   text += "\n## Spans, summed service per request\n" + parts_table(rows, "spans");
   return text;

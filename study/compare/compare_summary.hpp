@@ -10,6 +10,8 @@ namespace reprefill::study {
 
 inline constexpr int kCompareSchemaVersion = 1;
 
+/// `range_90` says whether the first point's profile has a common mode: without, the range is of single operations
+/// only.
 Json summarise_comparison(std::span<const sim::Point> points, std::span<const PointComparison> comparisons);
 
 /// `rows` and `summary` as `compare` made them.

@@ -49,6 +49,7 @@ class Comparison {
         result_.requests.push_back(request_cell(i, ttft_ms(result_.predicted.requests[i])));
       }
     }
+    add_drive_then();
     add_formulas();
     add_ablations();
     add_ranges();
@@ -151,7 +152,7 @@ class Comparison {
     result_.distribution_distance = distribution_distance(real, all_ttfts(result_.predicted));
   }
 
-  void add_alternative(std::string name, std::span<const double> predicted_ms) {
+  AlternativePrediction alternative(std::string name, std::span<const double> predicted_ms) const {
     AlternativePrediction alternative{.name = std::move(name), .mean = {}, .requests = {}};
     double sum = 0;
     for (std::size_t i = 0; i < predicted_ms.size(); ++i) {
@@ -161,7 +162,14 @@ class Comparison {
     alternative.mean = cell(
         "ttft", [](const MachineRun& run) { return mean_over(run, ttft_ms); },
         sum / static_cast<double>(predicted_ms.size()));
-    result_.alternatives.push_back(std::move(alternative));
+    return alternative;
+  }
+
+  void add_drive_then() {
+    if (in_.drive_then == nullptr) return;
+    sim::Profile profile = in_.profile;
+    profile.ssd = *in_.drive_then;
+    result_.drive_then = alternative("drive as it was then", all_ttfts(simulate(profile, in_.simulation)));
   }
 
   void add_formulas() {
@@ -175,15 +183,15 @@ class Comparison {
       by_bandwidth.push_back(to_milliseconds(bandwidth_and_flops(input)));
       by_object.push_back(to_milliseconds(per_object_linear(input)));
     }
-    add_alternative("naive_bandwidth_and_flops", by_bandwidth);
-    add_alternative("naive_per_object_linear", by_object);
+    result_.alternatives.push_back(alternative("naive_bandwidth_and_flops", by_bandwidth));
+    result_.alternatives.push_back(alternative("naive_per_object_linear", by_object));
   }
 
   void add_ablations() {
     for (const AblatedModel& model : ablated_models(in_.profile, in_.simulation.path)) {
       SimulatedSessionOptions options = in_.simulation;
       options.path = model.path;
-      add_alternative(model.name, all_ttfts(simulate(model.profile, options)));
+      result_.alternatives.push_back(alternative(model.name, all_ttfts(simulate(model.profile, options))));
     }
   }
 
@@ -244,6 +252,9 @@ Json to_json(const PointComparison& comparison) {
       comparison.distribution_distance ? Json(*comparison.distribution_distance) : Json(nullptr);
   json["classes"] = cells_json(comparison.classes);
   json["spans"] = cells_json(comparison.spans);
+  json["drive_then"] = comparison.drive_then ? Json{{"ttft", to_json(comparison.drive_then->mean)},
+                                                    {"requests", summarise(comparison.drive_then->requests)}}
+                                             : Json(nullptr);
   json["alternatives"] = Json::object();
   for (const AlternativePrediction& alternative : comparison.alternatives) {
     json["alternatives"][alternative.name] = {{"ttft", to_json(alternative.mean)},

@@ -11,6 +11,7 @@ namespace reprefill::study {
 struct PointInputs {
   const SimulatedSessionOptions& simulation;
   const sim::Profile& profile;
+  const sim::SsdProfile* drive_then = nullptr;  // as it was while the repeats were measured; null: not known
   std::span<const pipeline::Request> requests;  // warm-up first
   std::size_t num_warmup = 0;
   std::span<const MachineRun> repeats;  // real
@@ -43,7 +44,8 @@ struct PointComparison {
   std::string worst_class, worst_span;  // by the difference in ms
   Equality equality;
   std::vector<AlternativePrediction> alternatives;
-  std::vector<RangeCoverage> ranges;  // of each request, or of the point's mean
+  std::optional<AlternativePrediction> drive_then;  // the same model, with the drive as it was then
+  std::vector<RangeCoverage> ranges;                // of each request, or of the point's mean
   MachineRun predicted;
 };
 

@@ -25,6 +25,7 @@ class Session final : public sim::MachineObserver {
                     .max_in_flight = options.max_in_flight,
                     .segment_tokens = options.segment_tokens,
                     .token_places = options.token_places};
+    if (options.uncertain) profile_ = sim::with_host_of_replica(profile, options.seed, options.replica);
     const Json name = options.system;
     system_ = pipeline::find_system(JsonValue(name, "compare")).make(options.system_params, environment_);
     if (system_->cache() != nullptr) system_->cache()->set_decision_log(&decisions_);
@@ -32,7 +33,7 @@ class Session final : public sim::MachineObserver {
     machine_ = std::make_unique<sim::SimulatedMachine>(
         simulation_,
         sim::SimulatedMachineOptions{.geometry = &environment_.geometry,
-                                     .profile = &profile,
+                                     .profile = options.uncertain ? &profile_ : &profile,
                                      .path = &environment_.path,
                                      .importance = options.importance,
                                      .store_layout = system_->store_layout(),
@@ -110,6 +111,7 @@ class Session final : public sim::MachineObserver {
   MachineRun run_;
   cache::DecisionLog decisions_, identification_decisions_;
   sim::Simulation simulation_;
+  sim::Profile profile_;  // of a replica
   pipeline::SystemEnvironment environment_;
   std::unique_ptr<pipeline::System> system_;
   std::unique_ptr<sim::SimulatedMachine> machine_;

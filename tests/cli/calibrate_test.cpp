@@ -117,6 +117,62 @@ TEST_F(Calibrate, AnInterruptedRunLeavesNoScratchAndGoesOn) {
   EXPECT_TRUE(std::filesystem::exists(folder / "bundle" / "model.json"));
 }
 
+/// A line of shell without root's exemption from limits on locked memory.
+std::string without_privileges(const std::string& shell) {
+  return ::geteuid() == 0 ? "setpriv --reuid=65534 --regid=65534 --clear-groups " + shell : shell;
+}
+
+TEST_F(Calibrate, TooLittleLockedMemoryIsSaidWithTheUlimitLineBeforeAnythingIsWritten) {
+  for (const char* name : {"", "disk", "tiny"}) {
+    std::filesystem::permissions(folder / name, std::filesystem::perms::all);
+  }
+  if (test_support::run_command(without_privileges(std::string(REPREFILL_PROGRAM) + " --version")).exit_code != 0) {
+    GTEST_SKIP() << "the program cannot be run without privileges here";
+  }
+  std::string arguments = command("");
+  const std::string flag = "--unregistered-buffers ";
+  arguments.erase(arguments.find(flag), flag.size());
+  const ProgramResult result = test_support::run_command(
+      without_privileges("sh -c \"ulimit -l 64; exec " + std::string(REPREFILL_PROGRAM) + " " + arguments + "\""));
+  EXPECT_EQ(result.exit_code, 3) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("the limit (ulimit -l) is 64 KiB"));
+  EXPECT_THAT(result.output, testing::ContainsRegex("Raise it with `ulimit -l [0-9]+`"));
+  EXPECT_THAT(result.output, HasSubstr("--unregistered-buffers"));
+  EXPECT_TRUE(std::filesystem::is_empty(folder / "disk"));
+}
+
+TEST_F(Calibrate, ADiskThatRunsFullIsSaidAndTheScratchFileIsGone) {
+  // A limit on the size of files stands in for the disk's end; the signal that comes with it is ignored.
+  const ProgramResult result = test_support::run_command("sh -c \"trap '' XFSZ; ulimit -f 20480; exec " +
+                                                         std::string(REPREFILL_PROGRAM) + " " + command("") + "\"");
+  EXPECT_EQ(result.exit_code, 3) << result.output;
+  EXPECT_THAT(result.output, HasSubstr(".reprefill-scratch-"));
+  EXPECT_THAT(result.output, testing::AnyOf(HasSubstr("File too large"), HasSubstr("short write")));
+  EXPECT_TRUE(std::filesystem::is_empty(folder / "disk"));
+  EXPECT_FALSE(std::filesystem::exists(folder / "bundle" / "model.json"));
+}
+
+TEST_F(Calibrate, WhatAKilledCalibrationLeftIsRemovedByTheNext) {
+  const std::string shell = std::string(REPREFILL_PROGRAM) + " " + command("") + " 2>&1 & echo $!; wait $!; echo rc $?";
+  std::FILE* pipe = popen(shell.c_str(), "r");
+  ASSERT_NE(pipe, nullptr);
+  int pid = 0;
+  ASSERT_EQ(std::fscanf(pipe, "%d", &pid), 1);
+  while (::kill(pid, 0) == 0 && std::filesystem::is_empty(folder / "disk")) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  ::kill(pid, SIGKILL);
+  std::string output;
+  for (int c; (c = std::fgetc(pipe)) != EOF;) output += static_cast<char>(c);
+  pclose(pipe);
+  EXPECT_THAT(output, HasSubstr("rc 137"));
+  EXPECT_FALSE(std::filesystem::is_empty(folder / "disk"));
+  const ProgramResult next = run_program(command("--force"));
+  EXPECT_EQ(next.exit_code, 0) << next.output;
+  EXPECT_THAT(next.output, HasSubstr("note: removed what a killed calibration left: "));
+  EXPECT_TRUE(std::filesystem::is_empty(folder / "disk"));
+}
+
 TEST_F(Calibrate, ThePlanMeasuresAndWritesNothing) {
   const ProgramResult result = run_program(command("--plan --json 2>/dev/null"));
   ASSERT_EQ(result.exit_code, 0) << result.output;
@@ -135,11 +191,20 @@ TEST(CalibrateInput, WhatCannotBeMeasuredIsRefusedBeforeAnythingIsWritten) {
 #endif
   expect_refused("--device tpu --plan", "expected \"cpu\" or \"cuda\"");
   expect_refused("--storage /nowhere --plan", "expected an existing folder");
+  if (std::filesystem::exists("/dev/shm") && engine::storage_kind("/dev/shm").is_memory) {
+    expect_refused("--storage /dev/shm --plan", "a memory file system: expected a folder on a drive of this machine");
+  }
   expect_refused("--model qwen2.5-7c --plan", "qwen2.5-7b");
   expect_refused("--model llama-2-7b --plan", "the engine runs qwen2 only");
   expect_refused("--span '8 parsecs' --plan", "--span");
   expect_refused("--quick --full --plan", "");
   expect_refused("", "--out");
+}
+
+TEST_F(Calibrate, ASpanThatTheDiskHasNoRoomForIsRefusedWithWhatIsFree) {
+  const ProgramResult result = run_program("calibrate --plan --span '900 TiB' --storage " + (folder / "disk").string());
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.output, testing::ContainsRegex("[0-9]+ [GM]iB are free; a scratch file of 921600 GiB"));
 }
 
 TEST(ProfileDerive, TakesUnitsAndRefusesToOverwrite) {

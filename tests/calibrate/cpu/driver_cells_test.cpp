@@ -4,6 +4,7 @@
 
 #include "calibrate/cpu/random_checkpoint.hpp"
 #include "calibrate/fit/fit_driver.hpp"
+#include "calibrate/session/session_work.hpp"
 #include "engine/io/storage_kind.hpp"
 #include "tests/support/temporary_folder.hpp"
 
@@ -40,6 +41,10 @@ TEST(DriverCells, SessionsAreServedAndTheirDriversTimeIsFitted) {
       for (std::size_t metric = 0; metric < sample.values.size(); ++metric) {
         measured.values[metric].push_back(sample.values[metric]);
       }
+      EXPECT_GT(sample.extra.at("ttft_ns").get<double>(), sample.values[0]) << cell->spec().id;
+      const SessionWork work = session_work_from_json(sample.extra.at("work"));
+      EXPECT_GT(work.gpu_ns, 0) << cell->spec().id;
+      EXPECT_EQ(work.ssd_bytes > 0, cell->spec().shape.at("system") != "resident") << cell->spec().id;
     }
     cell->finish();
     EXPECT_GT(measured.of(0)[0], 0) << cell->spec().id;

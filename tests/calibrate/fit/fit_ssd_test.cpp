@@ -44,6 +44,17 @@ TEST(FitSsd, ADriveOfTheModelsOwnKindIsFoundAgain) {
   EXPECT_LT(quantile(fit.reports[0].residuals(), 1), 0.05);
 }
 
+TEST(FitSsd, TwoGroupsThatEndTogetherAreServedAlike) {
+  std::vector<Measured> cells = cells_of(drive());
+  EXPECT_EQ(fit_ssd(cells).ssd.service, sim::SsdService::fifo);  // not asked
+  EXPECT_FALSE(fit_ssd(cells).first_group_share);
+  cells.push_back({.spec = {.id = "service", .quantity = "service"}, .values = {{5e6, 6e6, 5e6}, {1e7, 1e7, 1e7}}});
+  EXPECT_EQ(fit_ssd(cells).ssd.service, sim::SsdService::fifo);
+  EXPECT_EQ(fit_ssd(cells).first_group_share, 0.5);
+  cells.back().values[0] = {9e6, 9.5e6, 1e7};
+  EXPECT_EQ(fit_ssd(cells).ssd.service, sim::SsdService::shared);
+}
+
 TEST(FitSsd, SequentialReadsAndSeveralRingsDoNotCount) {
   std::vector<Measured> cells = cells_of(drive());
   const SsdFit alone = fit_ssd(cells);

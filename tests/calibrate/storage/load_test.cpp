@@ -1,5 +1,9 @@
 #include "calibrate/storage/load.hpp"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -36,6 +40,23 @@ TEST_F(LoadTest, ReadsAreCountedTimedAndPastThePageCache) {
   EXPECT_LE(file->cached_share(), 0.01);
 }
 
+TEST_F(LoadTest, SeveralFilesAreReadAndThoseSmallerThanAReadAreLeftOut) {
+  std::ofstream(folder / "small") << std::string(4096, 'x');
+  std::ofstream(folder / "large") << std::string(3 * 65536, 'x');
+  const auto open = [&](const char* name) {
+    const int descriptor = ::open((folder / name).c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC);
+    EXPECT_GE(descriptor, 0);
+    return ReadTarget{descriptor, name, Bytes{std::filesystem::file_size(folder / name)}};
+  };
+  // An end of file that were read past would be a short read, which fails the load.
+  const std::vector<ReadTarget> targets = {open("small"), open("large"), {file->descriptor(), "scratch", file->size()}};
+  ReadLoad load(targets, {Bytes{65536}, 4, Pattern::sequential}, 1, true);
+  EXPECT_GE(load.run(0.02).count, 4u);
+  EXPECT_THROW(ReadLoad(std::span(targets).first(1), {Bytes{65536}, 1, Pattern::random}, 1, true), std::exception);
+  ::close(targets[0].descriptor);
+  ::close(targets[1].descriptor);
+}
+
 TEST_F(LoadTest, ALoadCanRunAgainAndStopsWhenTold) {
   ReadLoad load(*file, {Bytes{4096}, 8, Pattern::sequential}, 1, true);
   const std::atomic<bool> stop{true};
@@ -54,6 +75,13 @@ TEST_F(LoadTest, SubmittingAndHarvestingCostsSomethingPerRead) {
   const ReadLoad::CallCosts costs = load.time_calls();
   EXPECT_GT(costs.submit_ns, 0);
   EXPECT_GT(costs.harvest_ns, 0);
+}
+
+TEST_F(LoadTest, TwoGroupsThatAreQueuedTogetherBothEnd) {
+  ReadLoad load(*file, {Bytes{65536}, 16, Pattern::random}, 1, true);
+  const ReadLoad::GroupEnds ends = load.time_groups();
+  EXPECT_GT(ends.first_ns, 0);
+  EXPECT_GT(ends.second_ns, 0);
 }
 
 TEST_F(LoadTest, AReadThatFailsIsAnErrorNotASample) {

@@ -200,6 +200,53 @@ TEST_F(Bundles, TheKindSaysWhetherItWasMeasured) {
   EXPECT_FALSE(read("\"two\"").hypothetical);
 }
 
+TEST_F(Bundles, WhatOperationsShareIsReadAndDroppedForPartsOfOtherBundles) {
+  EXPECT_FALSE(read("\"one\"").common_mode);  // as in bundles from before it was measured
+  const CommonMode common{.gpu = {0.02, 6}, .ssd = {0.2, 6}, .link = {0.1, 6}, .host = {0.3, 6}, .session = {0.01, 6}};
+  Json with = bundle;
+  with["model"]["common_mode"] = to_json(common);
+  write("one", with);
+  const Profile profile = read("\"one\"");
+  EXPECT_EQ(profile.common_mode, common);
+  EXPECT_EQ(profile.resolved["common_mode"], to_json(common));  // rows of other terms have other inputs
+  const Profile mixed = read(R"({"name": "one", "ssd": "two"})");
+  ASSERT_TRUE(mixed.common_mode);
+  EXPECT_EQ(mixed.common_mode->ssd, CommonTerm{});
+  EXPECT_EQ(mixed.common_mode->gpu, common.gpu);
+  EXPECT_FALSE(read(R"({"name": "two", "ssd": "one"})").common_mode);
+}
+
+TEST_F(Bundles, ADriveSaysHowItServesWhatIsQueued) {
+  EXPECT_EQ(read("\"one\"").ssd.service, SsdService::fifo);
+  EXPECT_FALSE(read("\"one\"").resolved["ssd"].contains("service"));
+  Json with = bundle;
+  with["model"]["ssd"]["service"] = "shared";
+  write("one", with);
+  EXPECT_EQ(read("\"one\"").ssd.service, SsdService::shared);
+  EXPECT_EQ(read("\"one\"").resolved["ssd"]["service"], "shared");
+  with["model"]["ssd"]["service"] = "round_robin";
+  write("one", with);
+  EXPECT_THROW(read("\"one\""), ConfigError);
+}
+
+TEST_F(Bundles, TheReadsThatADriveWasFittedToGoWithItUntilItsNumbersAreOthers) {
+  Json with = bundle;
+  with["model"]["fits"] = {{{"name", "ssd_read"},
+                            {"unit", "ns"},
+                            {"rule", "x"},
+                            {"points", {{{"shape", {{"bytes", 16384}, {"depth", 4}}}, {"measured", 25'000.5}}}}}};
+  write("one", with);
+  for (const char* text : {"\"one\"", R"({"name": "two", "ssd": "one"})"}) {
+    const Profile profile = read(text);
+    ASSERT_EQ(profile.ssd.measured_reads.size(), 1u) << text;
+    EXPECT_EQ(profile.ssd.measured_reads[0].size, Bytes{16384});
+    EXPECT_EQ(profile.ssd.measured_reads[0].depth, 4u);
+    EXPECT_EQ(profile.ssd.measured_reads[0].ns, 25'000.5);
+  }
+  EXPECT_TRUE(read("\"two\"").ssd.measured_reads.empty());
+  EXPECT_TRUE(read(R"({"name": "one", "ssd": {"read_bandwidth": "5 GB/s"}})").ssd.measured_reads.empty());
+}
+
 TEST_F(Bundles, FilesThatAreNotThereOrNoJsonAreRefused) {
   test_support::write_text(folder / "one" / "model.json", "{");
   expect_refused("\"one\"", "one/model.json");

@@ -48,6 +48,63 @@ TEST_F(SsdTest, LatenciesOverlapAndTransfersDoNot) {
   EXPECT_THAT(client.done, ElementsAre(1500, 2000, 2500));
 }
 
+// ---- shared by all that is under way ----
+
+SsdProfile shared_ssd() {
+  SsdProfile profile = plain_ssd();
+  profile.service = SsdService::shared;
+  return profile;
+}
+
+TEST_F(SsdTest, AloneASharedDriveIsAsAnyOther) {
+  Ssd ssd = make(shared_ssd(), plain_path(8));
+  submit(ssd, SsdQueue::demand, client, 4096);
+  simulation.run_until(Nanoseconds{5095});
+  EXPECT_THAT(client.done, IsEmpty());
+  simulation.run();
+  EXPECT_THAT(client.done, ElementsAre(5096));
+}
+
+TEST_F(SsdTest, OnASharedDriveWhatIsQueuedTogetherEndsTogether) {
+  Ssd ssd = make(shared_ssd(), plain_path(8));
+  submit(ssd, SsdQueue::demand, client, 500, 3);
+  simulation.run();
+  EXPECT_THAT(client.done, ElementsAre(2500, 2500, 2500));
+}
+
+TEST_F(SsdTest, OnASharedDriveDemandWaitsWithPrefetchBesideIt) {
+  Ssd ssd = make(shared_ssd(), plain_path(8));
+  Client prefetch{simulation};
+  submit(ssd, SsdQueue::prefetch, prefetch, 900);
+  submit(ssd, SsdQueue::demand, client, 300);
+  simulation.run();
+  EXPECT_THAT(client.done, ElementsAre(1600));    // both at half the rate from 1000
+  EXPECT_THAT(prefetch.done, ElementsAre(2200));  // no byte is lost
+}
+
+TEST_F(SsdTest, OnASharedDriveALateReadTakesHalfOfWhatIsLeft) {
+  Ssd ssd = make(shared_ssd(), plain_path(8));
+  submit(ssd, SsdQueue::demand, client, 1000);
+  simulation.run_until(Nanoseconds{500});
+  submit(ssd, SsdQueue::demand, client, 1000);  // first byte at 1500
+  simulation.run();
+  EXPECT_THAT(client.done, ElementsAre(2500, 3000));
+}
+
+TEST_F(SsdTest, ASharedDriveMovesAsMuchAsAnyOtherAndStartsAnewWhenIdle) {
+  Ssd ssd = make(shared_ssd(), plain_path(4));
+  for (int i = 1; i <= 40; ++i) submit(ssd, SsdQueue::demand, client, static_cast<std::uint64_t>(100 * i));
+  simulation.run();
+  ASSERT_EQ(client.done.size(), 40u);
+  EXPECT_GE(client.done.back(), 1000 + 100 * 820);
+  // Depth 4 hides all latencies but the first, and at most one nanosecond an end is lost to rounding.
+  EXPECT_LE(client.done.back(), 1000 + 100 * 820 + 1000 + 40);
+  const std::int64_t idle_from = simulation.now().value;
+  submit(ssd, SsdQueue::demand, client, 500);
+  simulation.run();
+  EXPECT_EQ(client.done.back(), idle_from + 1500);
+}
+
 TEST_F(SsdTest, LatenciesOverlapOnlyOnAsManyRequestsAsThereAreChannels) {
   // Two channels: first bytes at 1000, 1000, 2000, 2000; 10 ns of transfer each.
   SsdProfile profile = plain_ssd();

@@ -70,6 +70,29 @@ TEST_F(Ranges, AreNullWithoutReplicasOrResiduals) {
   EXPECT_TRUE(range(scenario(0, 8)).is_null());
 }
 
+TEST_F(Ranges, HoldWhatAllOperationsShareOnceThatWasMeasured) {
+  Scenario one = scenario(0.01, 40);
+  const Json without = range(one);
+  EXPECT_EQ(without["common_mode"], false);
+  sim::CommonMode common{};
+  one.points.front().profile.common_mode = common;
+  const Json nothing = range(one);
+  EXPECT_EQ(nothing["common_mode"], true);
+  // Nothing is shared: hundreds of operations, each off by 1 %, average out.
+  EXPECT_LT(width(nothing), 0.5 * width(without));
+  for (CommonTerm CommonMode::*term : {&CommonMode::gpu, &CommonMode::ssd, &CommonMode::link}) {
+    common.*term = {.sigma = 0.1, .num_sessions = 6};
+  }
+  one.points.front().profile.common_mode = common;
+  EXPECT_GT(width(range(one)), 3 * width(without));
+  // Where the host alone is uncertain, and its costs matter.
+  common = {};
+  common.host = {.sigma = 0.5, .num_sessions = 6};
+  one.points.front().profile.common_mode = common;
+  one.points.front().profile.host.first_token_cost = Nanoseconds{20'000'000};
+  EXPECT_GT(width(range(one)), 5);  // ms
+}
+
 TEST_F(Ranges, OfOneReplicaIsThatReplica) { EXPECT_EQ(width(range(scenario(0.1, 1))), 0); }
 
 TEST_F(Ranges, OfADatasheetProfileAreOnlyOnRequest) {

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "core/record/timeline.hpp"
+#include "engine/io/storage_kind.hpp"
 #include "study/compare/calibrate_orders.hpp"
 #include "study/compare/compare_summary.hpp"
 #include "tests/engine/tokenizer/tiny_tokenizer.hpp"
@@ -239,6 +240,84 @@ TEST_F(Compare, AJudgementAgainNeedsEveryMeasuredRun) {
   MeasuredRequests fewer = measured;
   fewer.points.pop_back();
   EXPECT_THAT(refused(fewer), HasSubstr("3 points; the scenario has 4"));
+}
+
+/// Past the page cache, on a profile whose drive was measured.
+class CompareOnADrive : public Compare {
+ protected:
+  void SetUp() override {
+    if (engine::storage_kind(folder_.path()).is_memory) GTEST_SKIP() << "the temporary folder is in memory";
+  }
+  static Json with_measured_drive() {
+    Json json = scenario_json();
+    json["profile"] = {{"name", "a800-990pro"}, {"ssd", "h100-2026-11-23"}};
+    json["systems"] = {"recompute", "attention_store"};
+    json["workload"]["order"] = "interleaved";  // a cyclic order over more than the caches hold: LRU finds little
+    return json;
+  }
+  CompareOptions direct(std::size_t repeats) const {
+    CompareOptions wanted = options(repeats);
+    wanted.real.buffered_reads = false;
+    wanted.real.unregistered_buffers = true;
+    return wanted;
+  }
+};
+
+TEST_F(CompareOnADrive, TheDriveIsMeasuredBesideEveryRoundAndJudgedBesideTheProfile) {
+  const sim::Scenario scenario = read(with_measured_drive());
+  const CompareOptions wanted = direct(2);
+  const CompareResult result = run(scenario, wanted);
+  const Json& drive = result.summary["drive"];
+  EXPECT_EQ(drive["probes"], 3);  // before, between, after
+  EXPECT_EQ(drive["rounds_read_time_ratio"].size(), 2u);
+  ASSERT_EQ(drive["cells"].size(), 4u);  // the store's files are smaller than larger reads
+  EXPECT_EQ(drive["cells"][3]["bytes"], 128 << 10);
+  EXPECT_EQ(drive["cells"][3]["depth"], 128);
+  // What reads nothing is predicted alike; what reads has a prediction of its own.
+  const auto then = [&](std::size_t row) { return result.rows[row]["drive_then"]["ttft"]["predicted_ms"]; };
+  EXPECT_EQ(then(0), result.rows[0]["ttft"]["predicted_ms"]);
+  EXPECT_NE(then(1), result.rows[1]["ttft"]["predicted_ms"]);
+  EXPECT_EQ(result.summary["errors"]["mean ttft of points, drive as then"]["cells"], 2);
+  const std::string markdown = compare_markdown(result.rows, result.summary);
+  EXPECT_THAT(markdown, HasSubstr("drive as then ms"));
+  EXPECT_THAT(markdown, HasSubstr("when the drive was calibrated; round by round:"));
+
+  // Kept with the measurements: judged again it is the same, and with a profile that knows nothing of it, it is said.
+  const MeasuredRequests measured = read_measured(wanted.work_folder);
+  const auto again = [&](const sim::Scenario& judged) {
+    record::ResultFolder folder(folder_ / "out", compare_inputs(judged, measured.on, wanted),
+                                record::ResultFolder::Mode::resume);
+    return judge_again(judged, measured, folder, wanted);
+  };
+  EXPECT_EQ(again(scenario).summary, result.summary);
+  Json datasheet = with_measured_drive();
+  datasheet["profile"] = "a800-990pro";
+  const CompareResult other = again(read(datasheet));
+  EXPECT_TRUE(other.rows[1]["drive_then"].is_null());
+  EXPECT_FALSE(other.summary["errors"].contains("mean ttft of points, drive as then"));
+  EXPECT_THAT(other.summary["drive"]["in_words"].get<std::string>(), HasSubstr("profile a800-990pro does not say"));
+}
+
+TEST_F(CompareOnADrive, AnInterruptedRoundIsProbedAgainWhereItGoesOn) {
+  const sim::Scenario scenario = read(with_measured_drive());
+  std::atomic<bool> interrupted = false;
+  CompareOptions first = direct(2);
+  first.interrupted = first.real.interrupted = &interrupted;
+  first.on_run = [&](std::size_t done) { interrupted = done == 3; };  // two recordings, one of four runs
+  EXPECT_THROW(run(scenario, first), Interrupted);
+  const CompareResult result = run(scenario, direct(2), record::ResultFolder::Mode::resume);
+  EXPECT_EQ(result.summary["drive"]["probes"], 4);  // one before the interruption
+  // All is measured: there is nothing to probe beside.
+  EXPECT_EQ(run(scenario, direct(2), record::ResultFolder::Mode::resume).summary["drive"]["probes"], 4);
+}
+
+TEST_F(CompareOnADrive, ProbesCanBeSwitchedOff) {
+  CompareOptions wanted = direct(1);
+  wanted.probe_drive = false;
+  const CompareResult result = run(read(with_measured_drive()), wanted);
+  EXPECT_EQ(result.summary["drive"],
+            (Json{{"probes", 0}, {"in_words", "The drive was not measured beside the runs."}}));
+  EXPECT_TRUE(result.rows[1]["drive_then"].is_null());
 }
 
 TEST_F(Compare, WhatTheEngineCannotServeIsRefused) {
