@@ -5,26 +5,42 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <numeric>
 
 namespace reprefill::pipeline {
 namespace {
 
+/// Room that is written before it is read: clearing it would take as long as using it.
+class Buffer {
+ public:
+  explicit Buffer(std::size_t size) : values_(std::make_unique_for_overwrite<std::uint32_t[]>(size)), size_(size) {}
+  std::uint32_t* data() { return values_.get(); }
+  std::span<const std::uint32_t> first(std::size_t count) const { return {values_.get(), count}; }
+  std::span<const std::uint32_t> all() const { return first(size_); }
+
+ private:
+  std::unique_ptr<std::uint32_t[]> values_;
+  std::size_t size_;
+};
+
 /// Bits of non-negative floats, which order like these.
 struct OrderedBits {
-  std::vector<std::uint32_t> bits;
+  Buffer buffer;
   std::uint32_t largest = 0;
+  std::span<const std::uint32_t> bits() const { return buffer.all(); }
 };
 
 /// Checks the scores on the way. In a form that compilers vectorise.
 OrderedBits ordered_bits(std::span<const float> scores) {
-  OrderedBits ordered{.bits = std::vector<std::uint32_t>(scores.size())};
+  OrderedBits ordered{.buffer = Buffer(scores.size())};
   std::uint32_t num_invalid = 0, largest = 0;
+  std::uint32_t* bits = ordered.buffer.data();
   for (std::size_t i = 0; i < scores.size(); ++i) {
     num_invalid += scores[i] >= 0 ? 0u : 1u;
-    ordered.bits[i] = std::bit_cast<std::uint32_t>(scores[i] + 0.0f);  // + 0: minus zero ties with zero
+    bits[i] = std::bit_cast<std::uint32_t>(scores[i] + 0.0f);  // + 0: minus zero ties with zero
   }
-  for (const std::uint32_t value : ordered.bits) largest = std::max(largest, value);
+  for (const std::uint32_t value : ordered.bits()) largest = std::max(largest, value);
   ordered.largest = largest;
   for (std::size_t i = 0; num_invalid > 0 && i < scores.size(); ++i) {
     REPREFILL_CHECK(scores[i] >= 0, "score {} of unit {} is negative or not a number", scores[i], i);
@@ -55,15 +71,14 @@ Bucket bucket_of_nth(std::span<const std::uint32_t> bits, std::uint32_t largest,
 /// The count-th largest value. Only the values of one bucket are ordered.
 std::uint32_t nth_largest(std::span<const std::uint32_t> bits, std::uint32_t largest, std::size_t count) {
   const Bucket bucket = bucket_of_nth(bits, largest, 1, count);
-  std::vector<std::uint32_t> inside(bucket.num_inside + 1);  // one more: written to before it is known to be kept
+  Buffer inside(bucket.num_inside + 1);  // one more: written to before it is known to be kept
   std::size_t num_inside = 0;
   for (const std::uint32_t value : bits) {
-    inside[num_inside] = value;
+    inside.data()[num_inside] = value;
     num_inside += (value >> kBucketShift) == bucket.index;
   }
-  inside.resize(num_inside);
-  const auto nth = inside.begin() + static_cast<std::ptrdiff_t>(count - bucket.num_above - 1);
-  std::nth_element(inside.begin(), nth, inside.end(), std::greater<>());
+  std::uint32_t* nth = inside.data() + (count - bucket.num_above - 1);
+  std::nth_element(inside.data(), nth, inside.data() + num_inside, std::greater<>());
   return *nth;
 }
 
@@ -82,16 +97,13 @@ class SetFlags {
       set |= ((eight * 0x0102040810204080ull) >> 56) << (8 * byte);
     }
     for (; set != 0; set &= set - 1) {
-      indices_[count_++] = first_index + static_cast<std::uint32_t>(std::countr_zero(set));
+      indices_.data()[count_++] = first_index + static_cast<std::uint32_t>(std::countr_zero(set));
     }
   }
-  std::vector<std::uint32_t> take() {
-    indices_.resize(count_);
-    return std::move(indices_);
-  }
+  std::vector<std::uint32_t> indices() const { return {indices_.first(count_).begin(), indices_.first(count_).end()}; }
 
  private:
-  std::vector<std::uint32_t> indices_;
+  Buffer indices_;
   std::size_t count_ = 0;
 };
 static_assert(std::endian::native == std::endian::little, "flags are packed in memory order");
@@ -109,15 +121,15 @@ std::vector<std::uint32_t> at_least(std::span<const Value> values, Value least) 
   flags.fill(0);
   for (std::size_t i = 0; first + i < values.size(); ++i) flags[i] = values[first + i] >= least;
   found.add(static_cast<std::uint32_t>(first), flags);
-  return found.take();
+  return found.indices();
 }
 
 /// A value that at least `count` values probably reach and not many more, from a sample; 0 where one does not pay.
 std::uint32_t likely_floor(const OrderedBits& ordered, std::size_t count) {
   constexpr std::size_t kStride = 8, kMinValues = 1024;
   const std::size_t margin = count / 4 + 8 * kStride;
-  if (ordered.bits.size() < kMinValues || count + margin >= ordered.bits.size()) return 0;
-  return bucket_of_nth(ordered.bits, ordered.largest, kStride, (count + margin) / kStride).index << kBucketShift;
+  if (ordered.bits().size() < kMinValues || count + margin >= ordered.bits().size()) return 0;
+  return bucket_of_nth(ordered.bits(), ordered.largest, kStride, (count + margin) / kStride).index << kBucketShift;
 }
 
 double jaccard_index(std::size_t common, std::size_t size_a, std::size_t size_b) {
@@ -203,23 +215,23 @@ std::vector<std::uint32_t> top_k(std::span<const float> scores, std::uint64_t k)
   const OrderedBits ordered = ordered_bits(scores);
   const std::size_t count = std::min<std::size_t>(k, scores.size());
   if (count == 0) return {};
-  std::vector<std::uint32_t> chosen = at_least<std::uint32_t>(ordered.bits, likely_floor(ordered, count));
-  if (chosen.size() < count) chosen = at_least<std::uint32_t>(ordered.bits, 0);
-  std::vector<std::uint32_t> values(chosen.size());
-  for (std::size_t i = 0; i < chosen.size(); ++i) values[i] = ordered.bits[chosen[i]];
-  const std::uint32_t threshold = nth_largest(values, ordered.largest, count);
+  std::vector<std::uint32_t> candidates = at_least<std::uint32_t>(ordered.bits(), likely_floor(ordered, count));
+  if (candidates.size() < count) candidates = at_least<std::uint32_t>(ordered.bits(), 0);
+  Buffer values(candidates.size());
+  for (std::size_t i = 0; i < candidates.size(); ++i) values.data()[i] = ordered.bits()[candidates[i]];
+  const std::uint32_t threshold = nth_largest(values.all(), ordered.largest, count);
 
-  const auto num_above = std::ranges::count_if(values, [&](std::uint32_t value) { return value > threshold; });
+  const auto num_above = std::ranges::count_if(values.all(), [&](std::uint32_t value) { return value > threshold; });
   std::size_t num_ties = count - static_cast<std::size_t>(num_above);
   std::size_t num_chosen = 0;  // in place: never beyond what is read
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    const bool is_tie = values[i] == threshold && num_ties > 0;
-    chosen[num_chosen] = chosen[i];
-    num_chosen += values[i] > threshold || is_tie;
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    const std::uint32_t value = values.data()[i];
+    const bool is_tie = value == threshold && num_ties > 0;
+    candidates[num_chosen] = candidates[i];
+    num_chosen += value > threshold || is_tie;
     num_ties -= is_tie;
   }
-  chosen.resize(count);
-  return chosen;
+  return {candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(count)};
 }
 
 double jaccard_index(std::span<const std::uint32_t> a, std::span<const std::uint32_t> b) {
