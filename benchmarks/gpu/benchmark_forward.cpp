@@ -111,10 +111,12 @@ void time_forward(CudaExecutor& executor, std::uint32_t prefix_tokens, std::uint
       static_cast<double>(geometry.num_layers) * static_cast<double>(geometry.layer_weight_bytes().value) +
       static_cast<double>(geometry.lm_head_bytes().value);
   const double floor_ms = weight_bytes / benchmarks::measured_read_bytes_per_s() * 1e3;
-  fmt::print("{} tokens of suffix over {} resident, medians of {}; the floor is {:.2f} GB of weights at the {:.2f} TB/s "
-             "that a kernel reads\n\n",
-             suffix_tokens, prefix_tokens, kRounds, weight_bytes * 1e-9, weight_bytes / floor_ms * 1e-9);
-  fmt::print("| id on the host ms | least ms | GPU ms | floor ms | over the floor |\n| ---: | ---: | ---: | ---: | ---: |\n");
+  fmt::print(
+      "{} tokens of suffix over {} resident, medians of {}; the floor is {:.2f} GB of weights at the {:.2f} TB/s "
+      "that a kernel reads\n\n",
+      suffix_tokens, prefix_tokens, kRounds, weight_bytes * 1e-9, weight_bytes / floor_ms * 1e-9);
+  fmt::print(
+      "| id on the host ms | least ms | GPU ms | floor ms | over the floor |\n| ---: | ---: | ---: | ---: | ---: |\n");
   fmt::print("| {:.3f} | {:.3f} | {:.3f} | {:.3f} | {:.2f} |\n", median(wall), std::ranges::min(wall), median(device),
              floor_ms, median(wall) / floor_ms);
 }
