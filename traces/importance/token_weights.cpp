@@ -67,8 +67,10 @@ REPREFILL_AVX512 void multiply_tokens_avx512(std::span<float> draws, std::uint64
     const auto random = reinterpret_cast<__m512i>(mix64_of_eight(counters));
     const __m512i index = _mm512_maskz_permutexvar_epi32(kAll, transposed, random);
     const __mmask64 upper_half = _mm512_movepi8_mask(index);
-    const __m512i b0 = look_up(weights.of_byte[0], index, upper_half), b1 = look_up(weights.of_byte[1], index, upper_half);
-    const __m512i b2 = look_up(weights.of_byte[2], index, upper_half), b3 = look_up(weights.of_byte[3], index, upper_half);
+    const __m512i b0 = look_up(weights.of_byte[0], index, upper_half),
+                  b1 = look_up(weights.of_byte[1], index, upper_half);
+    const __m512i b2 = look_up(weights.of_byte[2], index, upper_half),
+                  b3 = look_up(weights.of_byte[3], index, upper_half);
     const __m512i low_first = _mm512_unpacklo_epi8(b0, b1), low_second = _mm512_unpackhi_epi8(b0, b1);
     const __m512i high_first = _mm512_unpacklo_epi8(b2, b3), high_second = _mm512_unpackhi_epi8(b2, b3);
     const __m512i entries[4] = {
@@ -100,7 +102,8 @@ void multiply_tokens(std::span<float> draws, std::uint64_t key, std::uint32_t fi
                         weights);
 }
 #else
-void multiply_tokens(std::span<float> draws, std::uint64_t key, std::uint32_t first_chunk, const TokenWeights& weights) {
+void multiply_tokens(std::span<float> draws, std::uint64_t key, std::uint32_t first_chunk,
+                     const TokenWeights& weights) {
   multiply_tokens_plain(draws, key, first_chunk, weights);
 }
 #endif

@@ -12,8 +12,8 @@ namespace reprefill::traces::detail {
 
 inline constexpr std::uint32_t kChunkTokens = 16;
 
-/// A table of weights, and the same as four tables of the bytes of its floats: a permutation of AVX-512 looks up 64 bytes
-/// of such a table at once.
+/// A table of weights, and the same as four tables of the bytes of its floats: a permutation of AVX-512 looks up 64
+/// bytes of such a table at once.
 struct TokenWeights {
   WeightTable weights{};
   alignas(64) std::array<std::array<std::uint8_t, kNumLevels>, sizeof(float)> of_byte{};
@@ -22,8 +22,8 @@ struct TokenWeights {
   explicit TokenWeights(const WeightTable& table);
 };
 
-/// draws[16 i + t] *= weights[byte t of the 16 random ones that (key, first_chunk + i) gives]. `draws` are whole chunks.
-/// Uses AVX-512 where the processor has it; the products are the same, bit for bit.
+/// draws[16 i + t] *= weights[byte t of the 16 random ones that (key, first_chunk + i) gives]. `draws` are whole
+/// chunks. Uses AVX-512 where the processor has it; the products are the same, bit for bit.
 void multiply_tokens(std::span<float> draws, std::uint64_t key, std::uint32_t first_chunk, const TokenWeights& weights);
 
 /// The same in plain C++.

@@ -2,8 +2,8 @@
 #include <gmock/gmock.h>
 
 #include "sim/shared_selections.hpp"
-#include "traces/importance/synthetic_importance.hpp"
 #include "tests/sim/simulation/one_point.hpp"
+#include "traces/importance/synthetic_importance.hpp"
 
 namespace reprefill::sim {
 namespace {
@@ -11,7 +11,9 @@ namespace {
 using testing::Eq;
 using testing::Gt;
 
-Scenario scenario_of(Json json, const ScenarioContext& context) { return read_scenario(json, "test.json", {}, context); }
+Scenario scenario_of(Json json, const ScenarioContext& context) {
+  return read_scenario(json, "test.json", {}, context);
+}
 
 void expect_rows_as_alone(const Json& json, std::uint64_t num_warmup) {
   const ScenarioContext shipped = context();

@@ -26,7 +26,10 @@ std::vector<Point> points_of(const std::vector<const char*>& systems, std::uint6
           point.system = system;
           point.replica = replica;
           point.system_params = {{"gpu_cache_bytes", size}};
-          point.resolved = {{"model", "m"},       {"workload", "w"}, {"importance", "i"}, {"store_block_tokens", 64},
+          point.resolved = {{"model", "m"},
+                            {"workload", "w"},
+                            {"importance", "i"},
+                            {"store_block_tokens", 64},
                             {"software_path", path}};
         }
       }
