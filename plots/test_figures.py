@@ -290,8 +290,9 @@ class Document(unittest.TestCase):
         with tempfile.TemporaryDirectory() as place:
             write_rows(pathlib.Path(place), reordering_rows("reorder", [None, {"scope": "per_layer"}]))
             sweep = Sweep(pathlib.Path(place))
-        self.assertEqual(reproduction.fewer_chunks(sweep, "prototype"), 2.0)
-        self.assertIsNone(reproduction.fewer_chunks(reproduction.NotRun(), "prototype"))
+        self.assertEqual(reproduction.fewer_chunks(sweep, "prototype", None), 2.0)
+        self.assertIsNone(reproduction.fewer_chunks(sweep, "prototype", "impress-opt"), "rows of another importance do not count")
+        self.assertIsNone(reproduction.fewer_chunks(reproduction.NotRun(), "prototype", "impress-opt"))
 
 
 def reordering_rows(axis, settings):

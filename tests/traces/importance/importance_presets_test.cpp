@@ -35,6 +35,9 @@ void expect_targets_met(const std::string& name, std::uint64_t seed, int num_req
 }
 
 TEST(ImportancePresets, ImpressOptMeetsItsTargetsAtEveryPrefixLength) { expect_targets_met("impress-opt", 20, 16); }
+TEST(ImportancePresets, ImpressOptPersistentMeetsItsTargetsAtEveryPrefixLength) {
+  expect_targets_met("impress-opt-persistent", 20, 16);
+}
 TEST(ImportancePresets, Paper5pctMeetsItsTargetsAtEveryPrefixLength) { expect_targets_met("paper-5pct", 21, 64); }
 TEST(ImportancePresets, Qwen7bFewshotMeetsItsTargetsAtEveryPrefixLength) {
   expect_targets_met("qwen7b-fewshot", 22, 64);
