@@ -43,8 +43,9 @@ std::vector<std::string> systems_of(const RunOptions& options) {
   if (options.systems != std::vector<std::string>{"all"}) return options.systems;
   std::vector<std::string> names;
   const bool appends = options.append != "none";
+  const bool stored_is_known = !appends || (options.append == "suffix" && options.in_flight == 1);
   for (const pipeline::SystemEntry& entry : pipeline::system_registry()) {
-    const bool can_run = !entry.needs_selections || (!options.selections.empty() && !appends);
+    const bool can_run = !entry.needs_selections || (!options.selections.empty() && stored_is_known);
     const bool can_append = !appends || entry.name != "resident";
     if (can_run && can_append && !entry.is_preset) names.push_back(entry.name);
   }
@@ -184,7 +185,8 @@ void add_run(CLI::App& app, const Environment&) {
   verb->add_option(
           "--system", options->systems,
           "Rows of `reprefill systems`, apart by commas, one after the other with caches of their own; or all: "
-          "but presets, oracle without --selections, and with --append oracle and resident (default contiguous_kv)")
+          "but presets, oracle without --selections, and with --append resident, and oracle unless it can know what "
+          "will be stored (default contiguous_kv)")
       ->delimiter(',');
   verb->add_option("--set", options->sets, "key=value: a parameter of the systems that have it, as in a scenario");
   verb->add_option("--path", options->path, "Software path: direct (default) or prototype");

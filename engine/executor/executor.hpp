@@ -27,6 +27,14 @@ struct PositionGap {
   std::uint32_t num_tokens = 0;
 };
 
+/// Where K and V of own tokens lie in one layer, for whoever copies them out in an order of its own.
+struct OwnKvBytes {
+  const std::byte* keys = nullptr;
+  const std::byte* values = nullptr;
+  Bytes bytes = {};                              // of each
+  std::shared_ptr<const std::byte> memory = {};  // keeps them where they are; null on the CPU
+};
+
 /// One request inside an executor: hidden states of its own tokens and, layer by layer, their queries, K and V.
 class Sequence {
  public:
@@ -82,6 +90,9 @@ class Executor {
   /// K and V of own tokens in one layer, in the store's type, [count][num_kv_heads][head_dim] each.
   virtual void copy_own_kv(const Sequence& sequence, int layer_idx, OwnRange range, std::span<std::byte> keys,
                            std::span<std::byte> values) = 0;
+
+  /// Where they are, once the layer is projected; on the CPU until the sequence grows.
+  virtual OwnKvBytes own_kv(const Sequence& sequence, int layer_idx, OwnRange range) = 0;
 
   /// Blocks until everything that was called is done. Throws MachineError for what failed meanwhile.
   virtual void synchronize() = 0;

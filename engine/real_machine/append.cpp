@@ -1,4 +1,6 @@
 // What a request stores of its KV: copied out of the executor layer by layer, and written behind that.
+#include <cstring>
+
 #include "core/pipeline/request.hpp"
 #include "engine/real_machine/operations.hpp"
 
@@ -29,36 +31,59 @@ void RealMachine::recompute_begins(const Request& request) {
   active(request.id).append->recomputes = true;
 }
 
-/// On the compute lane, the only thread that may use the executor.
+/// Into host memory: on the CPU by the compute lane, since only it may use the executor; out of a GPU's memory on the
+/// lane that leads there, beside compute.
 Op RealMachine::copy_out(OpContext context, Bytes bytes, const Deps& deps) {
   auto op = make<AppendWork>(OpKind::copy, context, record::Operation::copy, record::Resource::link_d2h, bytes);
-  op->lane = compute_;
   const std::shared_ptr<Active> entry = active_.at(context.request);
-  const auto copied = entry->append->copied = std::make_shared<Appending::Layer>();
-  op->work = [this, entry, copied, layer_idx = context.layer_idx] {
-    const Appending& append = *entry->append;
-    const std::size_t token_bytes = options_.environment->geometry.kv_tensor_bytes_per_token_layer().value;
-    copied->keys.resize(append.kv.num_tokens * token_bytes);
-    copied->values.resize(copied->keys.size());
-    OwnRange range{append.kv.first_position, append.kv.num_tokens};
-    if (!append.recomputes) range.first -= entry->first_position + entry->gap.num_tokens;
-    const Sequence& sequence = append.recomputes ? *append.recomputed : *entry->sequence;
-    options_.executor->copy_own_kv(sequence, layer_idx, range, copied->keys, copied->values);
-    options_.executor->synchronize();
-  };
+  const auto copied = entry->append->copied = std::make_shared<CopiedLayer>();
+  if (!copier_) {
+    op->lane = compute_;
+    op->work = [this, entry, copied, layer_idx = context.layer_idx] {
+      const OwnKvBytes kv = new_kv(*entry, layer_idx, *copied);
+      std::memcpy(copied->keys().data(), kv.keys, kv.bytes.value);
+      std::memcpy(copied->values().data(), kv.values, kv.bytes.value);
+    };
+  } else {
+    // The memory moves when decoding outgrows it: what is copied stays where it is until it has been copied.
+    const auto source = std::make_shared<OwnKvBytes>();
+    cudaStream_t stream = gpu_lanes_->stream(GpuLaneKind::device_to_host);
+    op->work = [this, entry, copied, source, stream, layer_idx = context.layer_idx] {
+      *source = new_kv(*entry, layer_idx, *copied);
+      Gpu& gpu = *options_.executor->gpu();
+      gpu.copy(copied->keys().data(), source->keys, source->bytes, stream);
+      gpu.copy(copied->values().data(), source->values, source->bytes, stream);
+    };
+    op->finish = [source] { source->memory = nullptr; };
+  }
   issue(op, deps);
   return op;
+}
+
+/// Where the executor has what the request stores of the layer, and room for it in `copied`.
+OwnKvBytes RealMachine::new_kv(const Active& entry, int layer_idx, CopiedLayer& copied) {
+  const Appending& append = *entry.append;
+  OwnRange range{append.kv.first_position, append.kv.num_tokens};
+  if (!append.recomputes) range.first -= entry.first_position + entry.gap.num_tokens;
+  const Sequence& sequence = append.recomputes ? *append.recomputed : *entry.sequence;
+  const OwnKvBytes kv = options_.executor->own_kv(sequence, layer_idx, range);
+  copied.bytes = kv.bytes;
+  copied.memory = options_.executor->host_buffer(kv.bytes + kv.bytes);
+  return kv;
 }
 
 Op RealMachine::write(OpContext context, SegmentId segment, Bytes bytes, const Deps& deps) {
   auto op = make<AppendWork>(OpKind::write, context, record::Operation::write, record::Resource::ssd_write, bytes);
   op->lane = writes_;
+  op->mark = nullptr;  // of no stream
   const std::shared_ptr<Appending> append = active(context.request).append;
   op->work = [append, copied = std::exchange(append->copied, nullptr), layer_idx = context.layer_idx] {
-    append->kv.store_layer(layer_idx, copied->keys, copied->values);
+    append->kv.store_layer(layer_idx, copied->keys(), copied->values());
   };
-  if (context.layer_idx + 1 == options_.environment->geometry.num_layers) last_writes_[segment] = op;
+  const bool is_last = context.layer_idx + 1 == options_.environment->geometry.num_layers;
+  if (is_last) last_writes_[segment] = op;
   issue(op, deps);
+  if (is_last) append->kv.last_write_issued();
   return op;
 }
 

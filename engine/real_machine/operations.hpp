@@ -180,22 +180,27 @@ class RealMachine::Attend final : public LaneWork {
   void after() override;
 };
 
+/// New KV of one layer, in host memory.
+struct RealMachine::CopiedLayer {
+  std::shared_ptr<std::byte> memory;  // K, then V
+  Bytes bytes;                        // of each
+  std::span<std::byte> keys() const { return {memory.get(), bytes.value}; }
+  std::span<std::byte> values() const { return {memory.get() + bytes.value, bytes.value}; }
+};
+
 /// What a request stores, on its way.
 struct RealMachine::Appending {
-  struct Layer {
-    std::vector<std::byte> keys, values;
-  };
   NewKv kv;
   bool recomputes = false;
   std::unique_ptr<Sequence> recomputed;  // of everything up to the segment's end; made and used on the compute lane
-  std::shared_ptr<Layer> copied;         // by the latest copy: what the next write takes
+  std::shared_ptr<CopiedLayer> copied;   // by the latest copy: what the next write takes
 };
 
 /// Whoever keeps the operation as a dependency keeps nothing of what it moved.
 class RealMachine::AppendWork final : public LaneWork {
  public:
   using LaneWork::LaneWork;
-  void after() override { work = nullptr; }
+  void after() override { work = finish = nullptr; }
 };
 
 template <typename State>

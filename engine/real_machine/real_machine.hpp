@@ -64,6 +64,9 @@ struct NewKv {
   /// Layers in order, on one thread; K and V as [num_tokens][KV heads][head_dim] of the store's type. After the last
   /// layer a read may ask for the segment.
   std::function<void(int layer_idx, std::span<const std::byte> keys, std::span<const std::byte> values)> store_layer;
+  /// On the driver's thread, when the last layer's write is issued: from now on reads of the segment may be, and wait
+  /// for that.
+  std::function<void()> last_write_issued;
 };
 
 /// A base of the machine, so that it outlives the operations, which another base lets go: they hold blocks.
@@ -109,7 +112,7 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   std::span<const float> logits(std::uint32_t request);
   std::int32_t first_token_id(std::uint32_t request);
   /// What `write` stores for the request, which has its append plan; before any of it is copied out. Copies and writes
-  /// may end after the request. Reads wait for all layers of a segment, so only one request may be in flight.
+  /// may end after the request. Reads of the segment may be issued once its last write is, and wait for that.
   void will_append(std::uint32_t request, NewKv kv);
   /// One more token of a request that keeps its views, through all layers. Requests in flight share the compute lane.
   std::int32_t decode(std::uint32_t request, std::int32_t id);
@@ -160,6 +163,7 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   class AppendWork;
   struct Active;
   struct Appending;
+  struct CopiedLayer;
 
   template <typename State>
   boost::intrusive_ptr<State> make(pipeline::OpKind kind, pipeline::OpContext context, record::Operation operation,
@@ -184,6 +188,7 @@ class RealMachine final : private TierPools, public pipeline::MachineCore {
   Active& active(std::uint32_t request);
   Appending* recomputing(std::uint32_t request);
   pipeline::Op copy_out(pipeline::OpContext context, Bytes bytes, const pipeline::Deps& deps);
+  OwnKvBytes new_kv(const Active& entry, int layer_idx, CopiedLayer& copied);
   pipeline::Op project_again(pipeline::OpContext context, pipeline::TokenRange range, const pipeline::Deps& deps);
   pipeline::Op attend_again(pipeline::OpContext context, pipeline::TokenRange range, const pipeline::Deps& deps);
   void add_writes(const pipeline::PieceList& pieces, pipeline::Deps& deps) const;

@@ -1,6 +1,7 @@
 #include "engine/session/appended_segments.hpp"
 
 #include <algorithm>
+#include <mutex>
 #include <system_error>
 
 namespace reprefill::engine {
@@ -28,6 +29,14 @@ AppendedSegments::~AppendedSegments() {
   std::filesystem::remove_all(folder_, ignored);
 }
 
+std::vector<SegmentSpan> AppendedSegments::match(std::span<const std::int32_t> token_ids) const {
+  const std::shared_lock lock(mutex_);
+  std::vector<SegmentSpan> path = index_.match(token_ids);
+  const auto pending = std::ranges::find_if(path, [&](const SegmentSpan& span) { return !is_visible(span.segment); });
+  path.erase(pending, path.end());
+  return path;
+}
+
 std::uint64_t AppendedSegments::approximate_tokens(std::span<const SegmentSpan> prefix) const {
   std::uint64_t tokens = 0;
   for (const SegmentSpan& span : prefix) {
@@ -42,8 +51,14 @@ std::optional<NewKv> AppendedSegments::add(std::span<const std::int32_t> ids, pi
   NewSegment missing = index_.missing_part(ids);
   if (missing.token_ids.empty()) return std::nullopt;
   const SegmentKey key = make_segment_key(index_.manifest().model.fingerprint, missing.parent, missing.token_ids);
-  const SegmentId segment = index_.add(
-      {.key = key, .parent = missing.parent, .token_ids = missing.token_ids, .folder = folder_ / key.to_hex()});
+  const SegmentId segment = [&] {
+    const std::unique_lock lock(mutex_);
+    const SegmentId added = index_.add(
+        {.key = key, .parent = missing.parent, .token_ids = missing.token_ids, .folder = folder_ / key.to_hex()});
+    is_pending_.resize(added.value + 1);
+    is_pending_[added.value] = true;
+    return added;
+  }();
   const pipeline::NewKvOrigin origin = pipeline::origin_of_new_kv(request, rule.system_prunes, rule.append_kv);
   is_approximate_.resize(segment.value + 1);
   is_approximate_[segment.value] = origin.approximate;
@@ -58,7 +73,11 @@ std::optional<NewKv> AppendedSegments::add(std::span<const std::int32_t> ids, pi
   NewKv kv{.first_position = end - num_tokens,
            .num_tokens = num_tokens,
            .ids = {ids.begin(), ids.begin() + recompute_tokens},
-           .store_layer = nullptr};
+           .store_layer = nullptr,
+           .last_write_issued = [this, segment] {
+             const std::unique_lock lock(mutex_);
+             is_pending_[segment.value] = false;
+           }};
   kv.store_layer = [this, progress = std::make_shared<SegmentInProgress>(SegmentInProgress{std::move(missing), {}})](
                        int layer_idx, std::span<const std::byte> keys, std::span<const std::byte> values) {
     const StoreManifest& manifest = index_.manifest();

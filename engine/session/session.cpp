@@ -61,7 +61,10 @@ struct Session::Impl final : RealMachineObserver {
                     const Selection& selection) override;
   void on_attend(const Request& request, int layer_idx, const pipeline::KvView& view) override;
 
-  Request resolve(std::span<const std::int32_t> ids, std::uint32_t number) const;
+  std::vector<SegmentSpan> find_stored(std::span<const std::int32_t> ids) const;
+  Request resolve(std::span<const std::int32_t> ids, std::uint32_t number, const Store* then = nullptr) const;
+  void foresee_all();
+  bool can_start(std::size_t next) const;
   void check_fits(const Request& request) const;
   void start(const Prompt& prompt, std::size_t index);
   void collect_finished(std::vector<RequestOutcome>& outcomes);
@@ -71,6 +74,7 @@ struct Session::Impl final : RealMachineObserver {
   Bytes stored_payload() const;
   void record_full(const Request& request, std::span<const std::int32_t> own_ids);
   void open_appended();
+  void check_foresees(const std::string& found) const;
   void begin_append(InFlight& entry);
   void append_with_output(InFlight& entry);
   void wait_for_all();
@@ -87,7 +91,8 @@ struct Session::Impl final : RealMachineObserver {
   cache::DecisionLog identification_decisions;
   std::unique_ptr<AppendedSegments> appended;  // null: nothing is
   AppendCounts append_counts;
-  std::uint32_t num_pinned = 0;  // segments whose identification keys are
+  std::uint32_t num_to_pin = 0;   // segments that were there when keys were last pinned
+  std::vector<SegmentId> to_pin;  // of these: without pinned identification keys yet
   std::unique_ptr<ResidentPrefixes> resident;
   std::unique_ptr<StoreReads> reads;
   std::optional<PreparedSelections> selections;
@@ -171,30 +176,43 @@ void Session::Impl::open_appended() {
     throw ConfigError(found +
                       "resident, whose prefixes are in GPU memory from the start; expected a system that reads");
   }
-  if (system->foresees()) {
-    throw ConfigError(found + "a system that knows all stored prefixes before the run; expected another one, or none");
-  }
+  check_foresees(found);
   if (const Reordering* on = system->reordering(); on != nullptr && on->is_on()) {
     throw ConfigError(found + "reorder.io offline, whose order no new segment has; expected reorder.io off, or none");
-  }
-  if (options.max_in_flight > 1) {
-    throw ConfigError(fmt::format("{}{} requests in flight; expected 1: a prompt may read what the one before appends",
-                                  found, options.max_in_flight));
-  }
-  if (model.executor->gpu() != nullptr) {
-    throw ConfigError(found + "--device cuda, which the engine cannot copy new KV out of; expected cpu, or none");
   }
   appended = std::make_unique<AppendedSegments>(*store, store->layout_for(make_stored_layout(*system->store_layout())));
   store = &appended->index();
 }
 
-/// Those of segments that were not there before.
+/// Who knows the run before it begins must know what every request will find stored.
+void Session::Impl::check_foresees(const std::string& found) const {
+  if (!system->foresees()) return;
+  if (options.append == Append::suffix_and_output) {
+    throw ConfigError(found +
+                      "oracle, which must know what every request finds stored before the run, when no answer is "
+                      "known; expected suffix, or none");
+  }
+  if (options.max_in_flight > 1) {
+    throw ConfigError(fmt::format(
+        "{}oracle and {} requests in flight; expected 1: oracle must know what every request finds stored before the "
+        "run, and which of them finds what another appends is a matter of time",
+        found, options.max_in_flight));
+  }
+}
+
+/// Those of segments that were not there, or not visible, before.
 void Session::Impl::pin_new_keys() {
-  if (!system->pins_identification_keys() || num_pinned == store->num_segments()) return;
+  if (!system->pins_identification_keys()) return;
+  while (num_to_pin < store->num_segments()) to_pin.push_back(SegmentId{num_to_pin++});
+  std::vector<SegmentId> visible;
+  std::erase_if(to_pin, [&](SegmentId segment) {
+    if (appended && !appended->is_visible(segment)) return false;
+    visible.push_back(segment);
+    return true;
+  });
+  if (visible.empty()) return;
   wait_for_all();  // a segment can be read when its last layer is written
-  std::vector<SegmentId> segments;
-  while (num_pinned < store->num_segments()) segments.push_back(SegmentId{num_pinned++});
-  machine->pin_identification_keys(segments);
+  machine->pin_identification_keys(visible);
 }
 
 Bytes Session::Impl::stored_payload() const {
@@ -258,7 +276,12 @@ void Session::Impl::on_attend(const Request& request, int layer_idx, const pipel
   if (callbacks->on_attend) callbacks->on_attend(request, layer_idx, view);
 }
 
-Request Session::Impl::resolve(std::span<const std::int32_t> ids, std::uint32_t number) const {
+std::vector<SegmentSpan> Session::Impl::find_stored(std::span<const std::int32_t> ids) const {
+  return appended ? appended->match(ids) : store->match(ids);
+}
+
+/// `then`: the store as it will be when the request begins.
+Request Session::Impl::resolve(std::span<const std::int32_t> ids, std::uint32_t number, const Store* then) const {
   Request request;
   request.id = number;
   request.importance_id = number;
@@ -266,7 +289,8 @@ Request Session::Impl::resolve(std::span<const std::int32_t> ids, std::uint32_t 
   if (ids.empty()) throw ConfigError(fmt::format("request {}: the prompt has no tokens", number));
   if (system->reuses_prefix()) {
     // At least one token is computed: the one whose logits are wanted.
-    request.stored_prefix = store->match(ids.first(ids.size() - 1));
+    const std::span<const std::int32_t> reusable = ids.first(ids.size() - 1);
+    request.stored_prefix = then != nullptr ? then->match(reusable) : find_stored(reusable);
     for (const SegmentSpan& span : request.stored_prefix) request.stored_tokens += span.num_tokens;
   }
   if (appended) request.account.approximate_tokens_reused = appended->approximate_tokens(request.stored_prefix);
@@ -287,12 +311,29 @@ std::vector<std::int32_t> Session::Impl::ids_of(const Prompt& prompt) const {
 
 void Session::Impl::check_conversations() const {
   if (std::ranges::none_of(prompts, [](const Prompt& prompt) { return prompt.continues.has_value(); })) return;
-  if (options.max_in_flight > 1) {
-    throw ConfigError(
-        fmt::format("continues: found {} requests in flight; expected 1: a turn waits for the answer before",
-                    options.max_in_flight));
-  }
   if (system->foresees()) throw ConfigError("continues: found a system that knows all prompts before the run");
+}
+
+/// A turn waits for the answer before, and the prompts behind it for their turn.
+bool Session::Impl::can_start(std::size_t next) const {
+  if (next == prompts.size()) return false;
+  const std::optional<std::size_t>& before = prompts[next].continues;
+  return !before || !said[*before].empty();
+}
+
+/// Of prompts that append, what the ones before them will have stored by then: one after the other, as they are served.
+void Session::Impl::foresee_all() {
+  std::optional<Store> then;
+  if (appended) then.emplace(*store);
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    const std::vector<std::int32_t> ids = ids_of(prompts[i]);
+    system->foresee(resolve(ids, next_number + static_cast<std::uint32_t>(i), then ? &*then : nullptr));
+    if (!then) continue;
+    NewSegment missing = then->missing_part(ids);
+    if (missing.token_ids.empty()) continue;
+    const SegmentKey key = make_segment_key(then->manifest().model.fingerprint, missing.parent, missing.token_ids);
+    then->add({.key = key, .parent = missing.parent, .token_ids = std::move(missing.token_ids)});
+  }
 }
 
 /// Reads and workspace are bounded; a request that no amount of waiting makes fit is refused, with the numbers.
@@ -312,11 +353,11 @@ void Session::Impl::check_fits(const Request& request) const {
 }
 
 void Session::Impl::start(const Prompt& prompt, std::size_t index) {
+  pin_new_keys();  // first: spans of others that end meanwhile must not find a request without a number
   InFlight& entry = in_flight.emplace_back();
   entry.index = index;
   const std::vector<std::int32_t>& ids = entry.ids = ids_of(prompt);
   entry.outcome.name = prompt.name;
-  pin_new_keys();
   entry.outcome.request = resolve(ids, next_number++);
   const Request& request = entry.outcome.request;
   RequestInput input;
@@ -325,7 +366,7 @@ void Session::Impl::start(const Prompt& prompt, std::size_t index) {
   input.keep_views = prompt.max_tokens > 1 || callbacks->after_first_token;
   // Tokenising and look-up were needed to know the request; here they are done again where the request waits for them.
   if (prompt.ids.empty()) input.tokenise = [this, &prompt] { model.tokenizer->encode(prompt.text); };
-  if (store != nullptr) input.look_up = [this, ids] { store->match(ids); };
+  if (store != nullptr) input.look_up = [this, ids] { find_stored(ids); };
   if (resident) {
     machine->run_on_compute([&] { resident->load(request.stored_prefix, environment.geometry.num_layers); });
   }
@@ -451,19 +492,15 @@ std::vector<RequestOutcome> Session::serve(std::span<const Prompt> prompts, cons
   impl.check_conversations();
   impl.callbacks = &callbacks;
   impl.recorder = recorder;
-  if (impl.system->foresees()) {
-    for (std::size_t i = 0; i < prompts.size(); ++i) {
-      impl.system->foresee(resolve(prompts[i], impl.next_number + static_cast<std::uint32_t>(i)));
-    }
-  }
+  if (impl.system->foresees()) impl.foresee_all();
   std::vector<RequestOutcome> outcomes(prompts.size());
   const auto limit = static_cast<std::size_t>(impl.environment.max_in_flight);
   for (std::size_t next = 0; next < prompts.size() || !impl.in_flight.empty();) {
     if (callbacks.interrupted != nullptr && *callbacks.interrupted) throw Interrupted();
-    while (next < prompts.size() && impl.in_flight.size() < limit) impl.start(prompts[next], next), ++next;
+    while (impl.can_start(next) && impl.in_flight.size() < limit) impl.start(prompts[next], next), ++next;
     impl.machine->resume_ready();
     impl.collect_finished(outcomes);
-    const bool is_full = impl.in_flight.size() == limit || next == prompts.size();
+    const bool is_full = impl.in_flight.size() == limit || !impl.can_start(next);
     if (!impl.in_flight.empty() && is_full && !impl.machine->has_ready()) impl.machine->wait();
   }
   // Demotions and unneeded prefetch of the last requests: nothing waits for them, but their memory is still in use.

@@ -131,6 +131,22 @@ TEST_F(RunAppend, AllSystemsAreThoseThatCan) {
   EXPECT_THAT(names, UnorderedElementsAre("recompute", "attention_store", "as_h2o", "impress", "contiguous_kv"));
 }
 
+TEST_F(RunAppend, TurnsWaitForTheAnswerBeforeWithSeveralInFlight) {
+  const char* options = "--append suffix_and_output --json --system attention_store";
+  const Json alone = Json::parse(converse(options).output);
+  const Json together = Json::parse(converse(fmt::format("{} --in-flight 3", options)).output);
+  for (const char* key : {"prompt_tokens", "stored_tokens", "appended_tokens"}) {
+    EXPECT_EQ(each(together, key), each(alone, key)) << "one conversation: nothing of it can overlap";
+  }
+  EXPECT_EQ(each(together, "appended_tokens").size(), 5u);
+}
+
+TEST_F(RunAppend, OracleKnowsWhatWillBeStored) {
+  const std::string run_options = "--append suffix --json --system oracle --selections preset:paper-5pct";
+  const Json json = Json::parse(run("--prompt ' The' " + run_options).output);
+  EXPECT_EQ(json["resolved"]["system"], "oracle");
+}
+
 TEST_F(RunAppend, TextSaysWhatWasAppended) {
   const ProgramResult result = converse("--append suffix --system contiguous_kv --set budget=0.25");
   ASSERT_EQ(result.exit_code, 0) << result.output;
@@ -142,8 +158,10 @@ TEST_F(RunAppend, MistakesAreExplained) {
   expect_refused(converse("--append sufix"), "suffix_and_output");
   expect_refused(converse("--append suffix --append-kv exact"), "recompute_exact");
   expect_refused(converse("--append suffix --system resident"), "resident");
-  expect_refused(run("--prompt x --append suffix --in-flight 2"), "2 requests in flight");
-  expect_refused(converse("--in-flight 2"), "continues");
+  expect_refused(run("--prompt x --append suffix --in-flight 2 --system oracle --selections preset:paper-5pct"),
+                 "2 requests in flight");
+  expect_refused(run("--prompt x --append suffix_and_output --system oracle --selections preset:paper-5pct"),
+                 "before the run");
   const TemporaryFolder folder;
   const std::string requests = (folder / "requests.jsonl").string();
   write_text(requests, R"({"id": "a", "prompt": "x", "continues": "b"})");

@@ -385,17 +385,23 @@ void CpuExecutor::rewind(Sequence& sequence, std::uint32_t num_own_tokens) {
   static_cast<CpuSequence&>(sequence).keep_tokens(num_own_tokens);
 }
 
-void CpuExecutor::copy_own_kv(const Sequence& sequence, int layer_idx, OwnRange range, std::span<std::byte> keys,
-                              std::span<std::byte> values) {
+OwnKvBytes CpuExecutor::own_kv(const Sequence& sequence, int layer_idx, OwnRange range) {
   const auto& own = static_cast<const CpuSequence&>(sequence);
-  const std::size_t size = range.count * own.kv_bytes_per_token();
   REPREFILL_CHECK(std::uint64_t{range.first} + range.count <= own.num_own_tokens(), "own tokens [{}, +{}) of {}",
                   range.first, range.count, own.num_own_tokens());
-  REPREFILL_CHECK(keys.size() == size && values.size() == size, "{} and {} bytes for K and V of {}", keys.size(),
-                  values.size(), size);
   impl_->layer(layer_idx);
-  std::memcpy(keys.data(), own.keys(layer_idx, range.first), size);
-  std::memcpy(values.data(), own.values(layer_idx, range.first), size);
+  return {.keys = own.keys(layer_idx, range.first),
+          .values = own.values(layer_idx, range.first),
+          .bytes = Bytes{range.count * own.kv_bytes_per_token()}};
+}
+
+void CpuExecutor::copy_own_kv(const Sequence& sequence, int layer_idx, OwnRange range, std::span<std::byte> keys,
+                              std::span<std::byte> values) {
+  const OwnKvBytes kv = own_kv(sequence, layer_idx, range);
+  REPREFILL_CHECK(keys.size() == kv.bytes.value && values.size() == kv.bytes.value, "{} and {} bytes for K and V of {}",
+                  keys.size(), values.size(), kv.bytes.value);
+  std::memcpy(keys.data(), kv.keys, kv.bytes.value);
+  std::memcpy(values.data(), kv.values, kv.bytes.value);
 }
 
 const Checkpoint& CpuExecutor::checkpoint() const { return impl_->checkpoint; }

@@ -31,6 +31,7 @@ class CpuExecutor final : public Executor {
   void decode(Sequence& sequence, std::int32_t id, std::span<const KvView> views, std::int32_t& next_id) override;
   void last_logits(const Sequence& sequence, std::span<float> out) override;
   void rewind(Sequence& sequence, std::uint32_t num_own_tokens) override;
+  OwnKvBytes own_kv(const Sequence& sequence, int layer_idx, OwnRange range) override;
   void copy_own_kv(const Sequence& sequence, int layer_idx, OwnRange range, std::span<std::byte> keys,
                    std::span<std::byte> values) override;
   void synchronize() override {}

@@ -104,6 +104,7 @@ class CudaSequence final : public Sequence {
   }
   BFloat16* keys(int layer_idx) const { return kv(2 * static_cast<std::size_t>(layer_idx)); }
   BFloat16* values(int layer_idx) const { return kv(2 * static_cast<std::size_t>(layer_idx) + 1); }
+  std::shared_ptr<const std::byte> memory() const { return memory_; }
 
   std::shared_ptr<std::byte> last_logits;  // fp32 [vocab], device
 
@@ -478,18 +479,24 @@ void CudaExecutor::rewind(Sequence& sequence, std::uint32_t num_own_tokens) {
   static_cast<CudaSequence&>(sequence).keep_tokens(num_own_tokens);
 }
 
-void CudaExecutor::copy_own_kv(const Sequence& sequence, int layer_idx, OwnRange range, std::span<std::byte> keys,
-                               std::span<std::byte> values) {
+OwnKvBytes CudaExecutor::own_kv(const Sequence& sequence, int layer_idx, OwnRange range) {
   const auto& own = static_cast<const CudaSequence&>(sequence);
-  const std::size_t row = impl_->widths.kv * sizeof(BFloat16);
-  const std::size_t size = range.count * row;
   REPREFILL_CHECK(std::uint64_t{range.first} + range.count <= own.num_own_tokens(), "own tokens [{}, +{}) of {}",
                   range.first, range.count, own.num_own_tokens());
-  REPREFILL_CHECK(keys.size() == size && values.size() == size, "{} and {} bytes for K and V of {}", keys.size(),
-                  values.size(), size);
   const std::size_t first = std::size_t{range.first} * impl_->widths.kv;
-  impl_->gpu->copy(keys.data(), own.keys(layer_idx) + first, Bytes{size}, impl_->stream);
-  impl_->gpu->copy(values.data(), own.values(layer_idx) + first, Bytes{size}, impl_->stream);
+  return {.keys = reinterpret_cast<const std::byte*>(own.keys(layer_idx) + first),
+          .values = reinterpret_cast<const std::byte*>(own.values(layer_idx) + first),
+          .bytes = Bytes{range.count * impl_->widths.kv * sizeof(BFloat16)},
+          .memory = own.memory()};
+}
+
+void CudaExecutor::copy_own_kv(const Sequence& sequence, int layer_idx, OwnRange range, std::span<std::byte> keys,
+                               std::span<std::byte> values) {
+  const OwnKvBytes kv = own_kv(sequence, layer_idx, range);
+  REPREFILL_CHECK(keys.size() == kv.bytes.value && values.size() == kv.bytes.value, "{} and {} bytes for K and V of {}",
+                  keys.size(), values.size(), kv.bytes.value);
+  impl_->gpu->copy(keys.data(), kv.keys, kv.bytes, impl_->stream);
+  impl_->gpu->copy(values.data(), kv.values, kv.bytes, impl_->stream);
 }
 
 void CudaExecutor::synchronize() { impl_->gpu->synchronize(impl_->stream); }

@@ -245,6 +245,26 @@ TEST_P(GpuModels, DecodingGoesOnWherePrefillEndedAlsoBeyondTheFirstCapacityAndAf
   EXPECT_EQ(decode_logits(*gpu_, *sequence, tokens[40], none), at_40);
 }
 
+TEST_P(GpuModels, OwnKvStaysWhereItWasWhileDecodingMovesTheSequence) {
+  const auto tokens = ids(150);
+  const auto sequence = prefill(*gpu_, std::span(tokens).first(20));
+  const OwnKvBytes kv = gpu_->own_kv(*sequence, 1, {4, 10});
+  std::vector<std::byte> keys(kv.bytes.value), values(keys), held(keys);
+  gpu_->copy_own_kv(*sequence, 1, {4, 10}, keys, values);
+  const std::vector<KvView> none(static_cast<std::size_t>(geometry().num_layers));
+  for (std::uint32_t i = 20; gpu_->own_kv(*sequence, 1, {4, 10}).keys == kv.keys; ++i) {
+    ASSERT_LT(i, tokens.size()) << "the sequence never moved";
+    decode_logits(*gpu_, *sequence, tokens[i], none);
+  }
+  prefill(*gpu_, std::span(tokens).first(20));  // would take the memory that was left
+  gpu_->gpu()->copy(held.data(), kv.keys, kv.bytes, gpu_->stream());
+  gpu_->synchronize();
+  EXPECT_EQ(held, keys);
+  gpu_->gpu()->copy(held.data(), kv.values, kv.bytes, gpu_->stream());
+  gpu_->synchronize();
+  EXPECT_EQ(held, values);
+}
+
 TEST_P(GpuModels, TheSameCallsGiveTheSameBits) {
   const auto tokens = ids(70);
   const std::vector<float> first = last_logits(*gpu_, *prefill(*gpu_, tokens));

@@ -2,39 +2,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "engine/executor/cuda/cuda_executor.hpp"
+#include "tests/engine/cuda/both_models.hpp"
 #include "tests/engine/executor/comparison.hpp"
 #include "tests/engine/session/simulated_run.hpp"
-#include "tests/support/test_gpu.hpp"
 
 namespace reprefill::engine {
 namespace {
 
 using namespace test_support;
 using pipeline::PathKind;
-
-/// As many bytes a token as the CPU's small model, in a shape that the kernels have.
-reprefill::test_support::TinyCheckpoint gpu_checkpoint() {
-  reprefill::test_support::TinyCheckpoint shape = small_checkpoint();
-  shape.num_query_heads = 8;
-  shape.num_kv_heads = 1;
-  shape.head_dim = 64;
-  return shape;
-}
-
-/// The same folder opened for both executors; the CPU's builds the stores.
-class BothModels {
- public:
-  BothModels() : cpu(gpu_checkpoint()) {
-    std::unique_ptr<Gpu> device = reprefill::test_support::make_test_gpu();
-    if (!device) return;
-    gpu.checkpoint = std::make_unique<Checkpoint>(Checkpoint::open(cpu.folder()));
-    gpu.tokenizer = std::make_unique<Tokenizer>(Tokenizer::open(cpu.folder() / "tokenizer.json"));
-    gpu.executor = std::make_unique<CudaExecutor>(*gpu.checkpoint, std::move(device));
-  }
-  SmallModel cpu;
-  Model gpu;
-};
 
 class GpuSession : public testing::TestWithParam<std::tuple<Variant, PathKind>> {
  protected:
@@ -56,20 +32,6 @@ TEST_P(GpuSession, BytesReadsAndDecisionsAreTheSimulators) {
   const auto& [variant, path] = GetParam();
   const PrefixStore store(both_->cpu.model, variant, path);
   expect_equal_runs(both_->gpu, *store, variant, path, some_requests(num_requests()));
-}
-
-TEST_P(GpuSession, AppendingIsRefusedByName) {
-  const auto& [variant, path] = GetParam();
-  SessionOptions options = session_options(variant, path);
-  options.append = pipeline::Append::suffix;
-  const PrefixStore store(both_->cpu.model, variant, path);
-  if (variant.system == "recompute") {
-    Session(both_->gpu, &*store, options);  // it stores nothing
-    return;
-  }
-  EXPECT_THAT([&] { Session(both_->gpu, &*store, options); },
-              testing::ThrowsMessage<ConfigError>(testing::HasSubstr("append: found suffix with ")));
-  EXPECT_FALSE(std::filesystem::exists(store.folder() / ".appended"));
 }
 
 /// On the emulated device one variant of each system.

@@ -270,20 +270,21 @@ TEST_F(AppendedKv, ThatCannotBeWrittenEndsTheSessionWithTheFilesName) {
 // ---- what cannot be appended ----
 
 TEST_F(AppendedKv, IsRefusedByNameWhereItCannotBe) {
-  const auto expect_refused = [&](const Variant& variant, int in_flight, const char* text) {
+  const auto expect_refused = [&](const Variant& variant, Append append, int in_flight, const char* text) {
     Variant stored = variant;
     stored.params.erase("reorder");
     const EmptyStore store(small_->model, stored, PathKind::direct);
-    SessionOptions options = options_for(variant, Append::suffix);
+    SessionOptions options = options_for(variant, append);
     options.max_in_flight = in_flight;
     EXPECT_THAT([&] { Session(small_->model, &*store, options); },
                 ThrowsMessage<ConfigError>(testing::AllOf(HasSubstr("append"), HasSubstr(text))));
   };
-  expect_refused({.name = "resident", .system = "resident"}, 1, "resident");
-  expect_refused({.name = "oracle", .system = "oracle"}, 1, "before the run");
-  expect_refused(kAttentionStore, 2, "2 requests in flight");
-  expect_refused({.name = "reordered", .system = "impress", .params = {{"reorder", {{"io", "offline"}}}}}, 1,
-                 "reorder.io offline");
+  const Variant oracle{.name = "oracle", .system = "oracle"};
+  expect_refused({.name = "resident", .system = "resident"}, Append::suffix, 1, "resident");
+  expect_refused(oracle, Append::suffix_and_output, 1, "no answer is known");
+  expect_refused(oracle, Append::suffix, 2, "2 requests in flight");
+  expect_refused({.name = "reordered", .system = "impress", .params = {{"reorder", {{"io", "offline"}}}}},
+                 Append::suffix, 1, "reorder.io offline");
 }
 
 }  // namespace

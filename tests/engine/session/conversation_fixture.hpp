@@ -42,21 +42,29 @@ struct Turn {
   RequestOutcome outcome;
 };
 
-/// Two conversations by turns, and at last a prompt that is too short to be stored.
+/// Every turn fills at least one more block.
+struct Conversations {
+  std::uint64_t count = 2;
+  std::uint64_t num_turns = 5;
+  std::uint64_t first_tokens = 200;
+  std::uint64_t more_tokens = 90;
+  std::uint32_t output_tokens = 40;  // where outputs are stored
+};
+
+/// Conversations by turns, and at last a prompt that is too short to be stored.
 inline std::vector<Turn> serve_conversations(Session& session, std::uint32_t max_tokens,
                                              ImportanceRecorder* recorder = nullptr,
-                                             const SessionCallbacks& callbacks = {}) {
-  constexpr std::uint64_t kNumTurns = 5;
-  std::vector<std::int32_t> said[2];
+                                             const SessionCallbacks& callbacks = {}, const Conversations& shape = {}) {
+  std::vector<std::vector<std::int32_t>> said(shape.count);
   std::vector<Turn> turns;
   const auto serve = [&](const std::vector<std::int32_t>& ids) {
     const Prompt prompt{.name = std::to_string(turns.size()), .ids = ids, .max_tokens = max_tokens};
     turns.push_back({.prompt = ids, .outcome = session.serve({&prompt, 1}, callbacks, recorder).front()});
   };
-  for (std::uint64_t turn = 0; turn < kNumTurns; ++turn) {
-    for (std::uint64_t c = 0; c < 2; ++c) {
+  for (std::uint64_t turn = 0; turn < shape.num_turns; ++turn) {
+    for (std::uint64_t c = 0; c < shape.count; ++c) {
       std::vector<std::int32_t>& ids = said[c];
-      const std::uint64_t question = turn == 0 ? 200 : 90 + 20 * c;
+      const std::uint64_t question = turn == 0 ? shape.first_tokens : shape.more_tokens + 20 * c;
       for (std::uint64_t i = 0; i < question; ++i) {
         ids.push_back(static_cast<std::int32_t>(combine64(combine64(c, turn), i) % 256));
       }
