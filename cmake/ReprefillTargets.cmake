@@ -4,6 +4,9 @@ find_program(REPREFILL_CCACHE ccache)
 if(REPREFILL_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_CXX_COMPILER_LAUNCHER "${REPREFILL_CCACHE}")
 endif()
+if(REPREFILL_CCACHE AND NOT CMAKE_CUDA_COMPILER_LAUNCHER)
+  set(CMAKE_CUDA_COMPILER_LAUNCHER "${REPREFILL_CCACHE}")
+endif()
 
 add_library(reprefill_options INTERFACE)
 target_compile_features(reprefill_options INTERFACE cxx_std_20)
@@ -12,6 +15,10 @@ target_include_directories(reprefill_options INTERFACE "${PROJECT_SOURCE_DIR}")
 target_compile_options(reprefill_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wconversion;-Wno-sign-conversion;-ffp-contract=off>
   $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${REPREFILL_WERROR}>>:-Werror>)
+# What a program does not call stays out of it; so do symbols.
+if(REPREFILL_CARRIED)
+  target_link_options(reprefill_options INTERFACE LINKER:--gc-sections,--strip-all)
+endif()
 
 # reprefill_library(NAME SOURCES a.cpp ... DEPENDS other ...)
 function(reprefill_library name)
