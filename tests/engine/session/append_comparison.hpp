@@ -29,8 +29,7 @@ inline SessionOptions session_options(const AppendedRun& run) {
 /// As the engine served them: importance is in `run.rimp`, the trace in `turns.jsonl`.
 class RecordedTurns {
  public:
-  RecordedTurns(Model& model, Session& session, const AppendedRun& run,
-                const Conversations& shape) {
+  RecordedTurns(Model& model, Session& session, const AppendedRun& run, const Conversations& shape) {
     const Json& params = session.resolved().at("params");
     const ModelGeometry& geometry = model.checkpoint->geometry();
     ImportanceRecorder::Options recording{.mode = RecordMode::as_run,
@@ -129,7 +128,8 @@ inline void expect_equal_appends(Model& model, const std::filesystem::path& mode
     approximate_tokens += turn.outcome.request.account.approximate_tokens_reused;
   }
   EXPECT_GT(stored_tokens, 0u);
-  EXPECT_EQ(session.append_counts().segments, shape.count * shape.num_turns) << "every turn fills a block, and the last prompt does not";
+  EXPECT_EQ(session.append_counts().segments, shape.count * shape.num_turns)
+      << "every turn fills a block, and the last prompt does not";
   // The first turn finds nothing stored: a second one's KV is the first that can be approximate.
   const bool is_approximate = session.system().prunes() && run.append_kv == pipeline::AppendKv::as_computed;
   EXPECT_EQ(approximate_tokens > 0, is_approximate && shape.num_turns > 2);
