@@ -142,11 +142,14 @@ TEST_P(GpuAppend, AnswersOverAppendedKvAreTheCpus) {
     EXPECT_EQ(session.serve({&prompts.back(), 1}, {}).front().request.stored_tokens, 256u);
     return outcomes;
   };
+  // Hidden states are bf16 between the GPU's ten layers, and the third turn attends to what two others computed so: 0.216
+  // on an H200. KV of other tokens, or in another order, differs by more than 1.
+  constexpr double kAppendedBound = 0.4;
   const std::vector<RequestOutcome> on_cpu = serve(both_->cpu.model, 1);
   for (const int in_flight : {1, 3}) {
     const std::vector<RequestOutcome> on_gpu = serve(both_->gpu, in_flight);
     for (std::size_t i = 0; i < on_cpu.size(); ++i) {
-      EXPECT_LT(test::relative_error(on_gpu[i].first_logits, on_cpu[i].first_logits), 0.2) << i;
+      EXPECT_LT(test::relative_error(on_gpu[i].first_logits, on_cpu[i].first_logits), kAppendedBound) << i;
     }
   }
 }
