@@ -6,16 +6,15 @@
 #include <cblas.h>
 
 #include "core/base/error.hpp"
+#include "engine/executor/cpu/row_products.hpp"
 
 namespace reprefill::engine {
 namespace {
 
 constexpr int kPanel = 256;         // outputs of a tile, at most
-constexpr int kMaxRows = 1024;      // tokens of a tile: sgemm packs both operands, large tiles repay it
 constexpr int kMinRows = 128;       // below, more tiles for more threads cost more than they give
 constexpr int kTilesPerThread = 3;  // so that threads end together
 constexpr int kMaxPadding = 256;    // rows
-constexpr int kRowStep = 16;        // rows are padded to a multiple of this
 // OpenBLAS 0.3.21, kernel/x86_64/sgemm_small_kernel_permit_skylakex.c: above 100^3 the small-matrix path is not taken.
 constexpr std::int64_t kSmallMatrix = 1'000'000;
 constexpr int kRowsPerTask = 64;  // of weights, in multiply_row
@@ -79,6 +78,7 @@ LinearLayers::LinearLayers(WorkerPool& pool, const Kernels& kernels)
     : pool_(pool),
       kernels_(kernels),
       results_(static_cast<std::size_t>(pool.num_threads())),
+      frames_(static_cast<std::size_t>(pool.num_threads())),
       widened_(static_cast<std::size_t>(pool.num_threads())) {
   // The library's own threads would split a product by their number. Process-wide, as there is no other setting.
   openblas_set_num_threads(1);
@@ -93,8 +93,8 @@ std::vector<LinearLayers::Tile> LinearLayers::tiles(Rows rows, std::span<const L
     num_panels += divide_rounding_up(job.weights->outputs(), panel_width(job.weights->outputs()));
   }
   const int wanted = divide_rounding_up(kTilesPerThread * pool_.num_threads(), num_panels);
-  const int row_tiles =
-      std::max(std::min(wanted, divide_rounding_up(rows.count, kMinRows)), divide_rounding_up(rows.count, kMaxRows));
+  const int row_tiles = std::max(std::min(wanted, divide_rounding_up(rows.count, kMinRows)),
+                                 divide_rounding_up(rows.count, most_rows(row_placement())));
   const int rows_per_tile = round_up(divide_rounding_up(rows.count, row_tiles), kRowStep);
   std::vector<Tile> all;
   for (const LinearJob& job : jobs) {
@@ -168,8 +168,14 @@ void LinearLayers::run_tile(const Tile& tile, Rows rows, int thread_idx) {
   const std::size_t result_size = static_cast<std::size_t>(padded) * width;
   if (result.size() < result_size) result.resize(result_size);
   if (least <= kMaxPadding) {
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, padded, tile.num_outputs, inputs, 1.0f, input,
-                static_cast<int>(rows.stride), weights, inputs, 0.0f, result.data(), tile.num_outputs);
+    multiply_rows({.rows = input,
+                   .stride = rows.stride,
+                   .num_rows = row_placement() == RowPlacement::rows ? padded : tile.num_rows,
+                   .weights = weights,
+                   .outputs = tile.num_outputs,
+                   .inputs = inputs,
+                   .result = result.data()},
+                  row_placement(), frames_[static_cast<std::size_t>(thread_idx)]);
   } else {
     multiply_tiny(kernels_, {input, rows.stride, tile.num_rows}, weights, tile.num_outputs, inputs, result.data());
   }

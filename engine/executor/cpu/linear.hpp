@@ -61,9 +61,8 @@ struct LinearJob {
 
 /// Multiplies by tiles, each by one single-threaded sgemm, in panels of outputs that depend on the weights alone. A
 /// row's result does not depend on the other rows of its tile, so neither the number of threads nor blocks of tokens
-/// nor whether weights are cached changes a bit: OpenBLAS (0.3.21, tested by linear_test) splits sums over inputs by
-/// the number of inputs only, except in a path for small matrices that it takes up to 100^3 multiply-adds; tiles are
-/// padded beyond it.
+/// nor whether weights are cached changes a bit (tested by linear_test): row_products.hpp asks OpenBLAS for that, and
+/// tiles are padded beyond the path for small matrices that it takes up to 100^3 multiply-adds.
 class LinearLayers {
  public:
   LinearLayers(WorkerPool& pool, const Kernels& kernels);
@@ -88,6 +87,7 @@ class LinearLayers {
   WorkerPool& pool_;
   const Kernels& kernels_;
   std::vector<std::vector<float>> results_;  // per thread: a tile before it is stored
+  std::vector<std::vector<float>> frames_;   // per thread: what multiply_rows needs
   std::vector<std::vector<float>> widened_;  // per thread: a panel of weights
 };
 

@@ -142,8 +142,8 @@ TEST_P(GpuAppend, AnswersOverAppendedKvAreTheCpus) {
     EXPECT_EQ(session.serve({&prompts.back(), 1}, {}).front().request.stored_tokens, 256u);
     return outcomes;
   };
-  // Hidden states are bf16 between the GPU's ten layers, and the third turn attends to what two others computed so: 0.216
-  // on an H200. KV of other tokens, or in another order, differs by more than 1.
+  // Hidden states are bf16 between the GPU's ten layers, and the third turn attends to what two others computed so:
+  // 0.216 on an H200. KV of other tokens, or in another order, differs by more than 1.
   constexpr double kAppendedBound = 0.4;
   const std::vector<RequestOutcome> on_cpu = serve(both_->cpu.model, 1);
   for (const int in_flight : {1, 3}) {
