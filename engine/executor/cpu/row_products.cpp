@@ -10,9 +10,9 @@
 namespace reprefill::engine {
 namespace {
 
-constexpr int kMargin = 8;         // rows before and behind those of a frame
-constexpr int kFramedRows = 240;   // with the margins less than the 320 columns that a part has on Haswell
-constexpr int kMostRows = 1024;    // sgemm packs both operands, large tiles repay it
+constexpr int kMargin = 8;        // rows before and behind those of a frame
+constexpr int kFramedRows = 240;  // with the margins less than the 320 columns that a part has on Haswell
+constexpr int kMostRows = 1024;   // sgemm packs both operands, large tiles repay it
 
 void multiply_as_rows(const RowProduct& p) {
   cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, p.num_rows, p.outputs, p.inputs, 1.0f, p.rows,

@@ -21,8 +21,9 @@ RowPlacement row_placement();
 /// Most rows of a product: beyond, a frame is cut into parts that have edges of their own.
 int most_rows(RowPlacement placement);
 
-/// result[r][j] = sum over i of rows[r][i] * weights[j][i]: `num_rows` rows of `inputs` floats, `stride` apart; `outputs`
-/// rows of weights; result [num_rows][outputs]. With RowPlacement::rows, `num_rows` is a multiple of kRowStep.
+/// result[r][j] = sum over i of rows[r][i] * weights[j][i]: `num_rows` rows of `inputs` floats, `stride` apart;
+/// `outputs` rows of weights; result [num_rows][outputs]. With RowPlacement::rows, `num_rows` is a multiple of
+/// kRowStep.
 struct RowProduct {
   const float* rows = nullptr;
   std::size_t stride = 0;
