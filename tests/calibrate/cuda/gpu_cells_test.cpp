@@ -209,7 +209,9 @@ TEST_F(GpuCells, ACalibrationWritesABundleThatAScenarioTakesWithAllPairs) {
   EXPECT_GE(profile.gpu.select_per_score_ns, 0);
   EXPECT_TRUE(profile.gpu.operations->front().mask_keys && profile.gpu.operations->front().mask_values);
   EXPECT_EQ(profile.link.single_copies.most_pieces, engine::kMostSingleCopies);
-  EXPECT_GT(profile.host.first_token_cost, Nanoseconds{0});
+  // Not its value: a difference of two times, which a busy machine may make 0.
+  EXPECT_THAT(bundle.model["host"]["sources"]["first_token_cost_ns"].get<std::string>(),
+              testing::HasSubstr("measured"));
   EXPECT_GT(profile.link.gather_bandwidth.value, 0);
   EXPECT_EQ(profile.num_missing_interference_pairs(), 10) << "those of the drive, which was not measured";
 }
